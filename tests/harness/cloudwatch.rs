@@ -1,0 +1,1 @@
+//! A CloudWatch that refuses what CloudWatch refuses.

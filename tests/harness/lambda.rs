@@ -1,0 +1,1 @@
+//! Runs a built bootstrap under the Lambda Runtime API.

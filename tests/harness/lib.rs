@@ -1,0 +1,17 @@
+//! Real parts and strict doubles that the tests, the demo and the benchmark run the functions
+//! against. Everything listens on a free loopback port and stops when its handle is dropped.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the harness is the edge: it reads the clock and the environment for the functions"
+)]
+
+pub mod amp_gateway;
+pub mod cloudwatch;
+pub mod dcgm_exporter;
+pub mod grafana;
+pub mod lambda;
+pub mod managed_grafana;
+pub mod prometheus;
+pub mod response_url;
+pub mod sigv4;

@@ -1,0 +1,1 @@
+//! Amazon Managed Grafana's control plane.

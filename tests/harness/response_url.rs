@@ -1,0 +1,1 @@
+//! The presigned S3 URL CloudFormation waits on.

@@ -1,0 +1,1 @@
+//! Signature Version 4, checked from the server's side.
