@@ -1,1 +1,24 @@
-//! .
+//! From `exec` to the first event, the same for every function: the environment checked as a
+//! whole, a log without secrets, the runtime loop, and a failed start that Lambda can show.
+
+mod environment;
+mod init;
+mod log;
+
+pub use environment::{Environment, InvalidEnvironment};
+pub use init::{report_init_error, serve};
+pub use log::log;
+
+use std::error::Error;
+
+/// An error and all its causes in one line, `outermost: …: root cause`.
+pub fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
+}
