@@ -1,0 +1,506 @@
+//! The environment as checked configuration. Every mistake is told, by name, value and what was
+//! expected.
+
+use std::collections::BTreeSet;
+
+use amp::WorkspaceUrl;
+use aws_sdk_cloudwatch::types::StandardUnit;
+use startup::{Environment, InvalidEnvironment};
+
+use crate::catalog::{self, DEFAULT_FIELDS, Field, GPUS_REPORTING};
+use crate::period::Cadence;
+
+/// URL of the AMP workspace to read.
+pub const ENV_AMP_WORKSPACE_URL: &str = "AMP_WORKSPACE_URL";
+/// Stands in for AMP's scheme, host and port, as the SDKs' own variables of this form do.
+pub const ENV_AWS_ENDPOINT_URL_AMP: &str = "AWS_ENDPOINT_URL_AMP";
+/// Region to sign for where the workspace URL does not name it.
+pub const ENV_AWS_REGION: &str = "AWS_REGION";
+/// Name of the ParallelCluster cluster.
+pub const ENV_CLUSTER_NAME: &str = "CLUSTER_NAME";
+/// CloudWatch namespace.
+pub const ENV_METRIC_NAMESPACE: &str = "METRIC_NAMESPACE";
+/// Which DCGM fields to publish.
+pub const ENV_DCGM_FIELDS: &str = "DCGM_FIELDS";
+/// Which dimension sets to publish.
+pub const ENV_DIMENSION_SETS: &str = "DIMENSION_SETS";
+/// Extra PromQL label matchers.
+pub const ENV_SERIES_SELECTOR: &str = "SERIES_SELECTOR";
+/// Labels that may name the instance.
+pub const ENV_INSTANCE_ID_LABELS: &str = "INSTANCE_ID_LABELS";
+/// Length of a published period.
+pub const ENV_PERIOD_SECONDS: &str = "PERIOD_SECONDS";
+/// How long a period rests before it is published.
+pub const ENV_SETTLE_SECONDS: &str = "SETTLE_SECONDS";
+/// How far back a run catches up.
+pub const ENV_MAX_CATCH_UP_SECONDS: &str = "MAX_CATCH_UP_SECONDS";
+/// SSM parameter of the watermark.
+pub const ENV_WATERMARK_PARAMETER: &str = "WATERMARK_PARAMETER";
+/// Cap on the distinct metrics of a period.
+pub const ENV_MAX_METRICS: &str = "MAX_METRICS";
+
+/// A set of dimensions that every metric is published under. The order is from fine to coarse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DimensionSet {
+    /// `InstanceId` and `GPU`, for a MIG instance `GPUInstance` too.
+    Gpu,
+    /// `InstanceId`.
+    Instance,
+    /// None.
+    Cluster,
+}
+
+/// What the function does, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The workspace, at the endpoint where it is to be reached.
+    pub workspace: WorkspaceUrl,
+    /// The region AMP's requests are signed for.
+    pub amp_region: String,
+    /// CloudWatch namespace.
+    pub namespace: String,
+    /// At least one.
+    pub fields: Vec<Field>,
+    /// At least one, fine before coarse.
+    pub dimension_sets: Vec<DimensionSet>,
+    /// PromQL label matchers without braces; empty for none.
+    pub series_selector: String,
+    /// The first one a series bears names its instance.
+    pub instance_id_labels: Vec<String>,
+    /// How time is cut.
+    pub cadence: Cadence,
+    /// Name of the SSM parameter that holds the watermark.
+    pub watermark_parameter: Option<String>,
+    /// Cap on distinct metrics a period.
+    pub max_metrics: usize,
+}
+
+impl Config {
+    /// Reads the configuration out of environment variables.
+    ///
+    /// # Errors
+    /// Every mistake there is.
+    pub fn read(mut env: Environment<'_>) -> Result<Self, InvalidEnvironment> {
+        let workspace = env.required(ENV_AMP_WORKSPACE_URL, WorkspaceUrl::parse);
+        let reached = env.or(ENV_AWS_ENDPOINT_URL_AMP, workspace.clone(), |endpoint| {
+            workspace
+                .as_ref()
+                .map(|url| url.at_endpoint(endpoint))
+                .transpose()
+        });
+        let aws_region = env.or(ENV_AWS_REGION, None, some);
+        let amp_region = workspace
+            .as_ref()
+            .and_then(|url| url.region().map(str::to_owned))
+            .or(aws_region.flatten());
+        if amp_region.is_none() {
+            env.mistake(format!("{ENV_AWS_REGION} is not set"));
+        }
+        let cluster = env.required(ENV_CLUSTER_NAME, cluster_name);
+        let namespace = env.or(
+            ENV_METRIC_NAMESPACE,
+            cluster.map(|name| format!("ParallelCluster/{name}/GPU")),
+            |text| namespace(text).map(Some),
+        );
+        let known = || {
+            DEFAULT_FIELDS
+                .iter()
+                .filter_map(|name| catalog::find(name))
+                .collect()
+        };
+        let fields = env.or(ENV_DCGM_FIELDS, known(), fields);
+        let dimension_sets = env.or(
+            ENV_DIMENSION_SETS,
+            vec![DimensionSet::Gpu, DimensionSet::Cluster],
+            dimension_sets,
+        );
+        let series_selector = env.or(ENV_SERIES_SELECTOR, String::new(), matchers);
+        let instance_id_labels = env.or(
+            ENV_INSTANCE_ID_LABELS,
+            [
+                "instance_id",
+                "InstanceId",
+                "Hostname",
+                "hostname",
+                "instance",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            labels,
+        );
+        let period_seconds = env.or(ENV_PERIOD_SECONDS, 60, period_seconds);
+        let settle_seconds = env.or(ENV_SETTLE_SECONDS, 60, |text| seconds(text, 0..=86_400));
+        let max_catch_up_seconds = env.or(ENV_MAX_CATCH_UP_SECONDS, 10_800, |text| {
+            seconds(text, 0..=1_209_600)
+        });
+        let watermark_parameter = env.or(ENV_WATERMARK_PARAMETER, None, parameter_name);
+        let max_metrics = env.or(ENV_MAX_METRICS, 5_000, max_metrics);
+        let config = (|| {
+            Some(Self {
+                workspace: reached??,
+                amp_region: amp_region?,
+                namespace: namespace??,
+                fields: fields?,
+                dimension_sets: dimension_sets?,
+                series_selector: series_selector?,
+                instance_id_labels: instance_id_labels?,
+                cadence: Cadence {
+                    period_seconds: period_seconds?,
+                    settle_seconds: settle_seconds?,
+                    max_catch_up_seconds: max_catch_up_seconds?,
+                },
+                watermark_parameter: watermark_parameter?,
+                max_metrics: max_metrics?,
+            })
+        })();
+        env.finish(config)
+    }
+}
+
+fn some(text: &str) -> Result<Option<String>, String> {
+    Ok(Some(text.to_owned()))
+}
+
+fn cluster_name(text: &str) -> Result<String, String> {
+    namespace(&format!("ParallelCluster/{text}/GPU"))?;
+    Ok(text.to_owned())
+}
+
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html#Namespace>
+fn namespace(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_/#: ".contains(&byte);
+    let valid = text.len() <= 255
+        && text.bytes().all(allowed)
+        && !text.starts_with(':')
+        && !text.to_ascii_uppercase().starts_with("AWS/");
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "expected at most 255 characters of A-Z a-z 0-9 . - _ / # :, beginning with neither \
+             ':' nor 'AWS/'"
+                .to_owned(),
+        )
+    }
+}
+
+fn list(text: &str) -> Result<Vec<&str>, String> {
+    let items: Vec<&str> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .collect();
+    if items.is_empty() {
+        Err("the list names nothing".to_owned())
+    } else {
+        Ok(items)
+    }
+}
+
+fn fields(text: &str) -> Result<Vec<Field>, String> {
+    let fields = list(text)?
+        .into_iter()
+        .map(field)
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut names = BTreeSet::new();
+    let mut metrics = BTreeSet::from([GPUS_REPORTING]);
+    for field in &fields {
+        if !names.insert(&field.name) {
+            return Err(format!("{} is named twice", field.name));
+        }
+        if !metrics.insert(field.metric.as_str()) {
+            return Err(format!("the metric name {} is used twice", field.metric));
+        }
+    }
+    Ok(fields)
+}
+
+fn field(item: &str) -> Result<Field, String> {
+    let Some((name, rest)) = item.split_once('=') else {
+        return catalog::find(item).ok_or_else(|| {
+            let known: Vec<_> = catalog::names().collect();
+            format!(
+                "{item} is not known; name its metric as {item}=MetricName:Unit, or use one of {}",
+                known.join(", ")
+            )
+        });
+    };
+    let form = "expected FIELD=MetricName:Unit";
+    let (metric, unit) = rest
+        .split_once(':')
+        .ok_or_else(|| format!("{item}: {form}"))?;
+    if !is_metric_name_in_prometheus(name) {
+        return Err(format!("{item}: {form}, FIELD a Prometheus metric name"));
+    }
+    let printable = metric
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if metric.trim().is_empty() || metric.len() > 255 || !printable {
+        return Err(format!(
+            "{item}: {form}, MetricName 1 to 255 ASCII characters"
+        ));
+    }
+    let unit = StandardUnit::try_parse(unit).map_err(|_| {
+        format!(
+            "{item}: {unit:?} is no CloudWatch unit; use one of {}",
+            StandardUnit::values().join(", ")
+        )
+    })?;
+    Ok(catalog::custom(name, metric, unit))
+}
+
+fn is_metric_name_in_prometheus(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':';
+    !name.is_empty() && name.bytes().all(is_part) && !name.as_bytes()[0].is_ascii_digit()
+}
+
+fn dimension_sets(text: &str) -> Result<Vec<DimensionSet>, String> {
+    let sets = list(text)?.into_iter().map(|item| match item {
+        "gpu" => Ok(DimensionSet::Gpu),
+        "instance" => Ok(DimensionSet::Instance),
+        "cluster" => Ok(DimensionSet::Cluster),
+        _ => Err(format!("{item:?} is none of gpu, instance, cluster")),
+    });
+    Ok(sets
+        .collect::<Result<BTreeSet<_>, _>>()?
+        .into_iter()
+        .collect())
+}
+
+/// Only the slip everybody makes is caught here; Prometheus itself says what else is wrong.
+fn matchers(text: &str) -> Result<String, String> {
+    let mut quoted = false;
+    let mut escaped = false;
+    for c in text.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '{' | '}' if !quoted => {
+                return Err(r#"expected label matchers without braces: cluster="p5en""#.to_owned());
+            }
+            _ => {}
+        }
+    }
+    if quoted {
+        Err("a quote is left open".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+fn labels(text: &str) -> Result<Vec<String>, String> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    list(text)?
+        .into_iter()
+        .map(|label| {
+            let valid = label.bytes().all(is_part) && !label.as_bytes()[0].is_ascii_digit();
+            valid
+                .then(|| label.to_owned())
+                .ok_or_else(|| format!("{label:?} is no label name"))
+        })
+        .collect()
+}
+
+fn period_seconds(text: &str) -> Result<i64, String> {
+    text.parse()
+        .ok()
+        .filter(|&seconds: &i64| {
+            [1, 5, 10, 20, 30].contains(&seconds)
+                || (seconds % 60 == 0 && (60..=3_600).contains(&seconds))
+        })
+        .ok_or_else(|| "expected 1, 5, 10, 20, 30, or a multiple of 60 up to 3600".to_owned())
+}
+
+fn seconds(text: &str, range: std::ops::RangeInclusive<i64>) -> Result<i64, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| range.contains(seconds))
+        .ok_or_else(|| {
+            format!(
+                "expected a whole number of seconds from {} to {}",
+                range.start(),
+                range.end()
+            )
+        })
+}
+
+/// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>
+fn parameter_name(text: &str) -> Result<Option<String>, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_/".contains(&byte);
+    if text.len() <= 1_011 && text.bytes().all(allowed) {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err("expected an SSM parameter name of A-Z a-z 0-9 . - _ /".to_owned())
+    }
+}
+
+fn max_metrics(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|&most| most > 0)
+        .ok_or_else(|| "expected a number above 0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const URL: &str = "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-1a2b";
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Config, String> {
+        let lookup = |name: &str| {
+            pairs
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
+        Config::read(Environment::new(lookup)).map_err(|error| error.to_string())
+    }
+
+    fn with(name: &str, value: &str) -> Result<Config, String> {
+        read(&[
+            (name, value),
+            (ENV_AMP_WORKSPACE_URL, URL),
+            (ENV_CLUSTER_NAME, "p5en"),
+        ])
+    }
+
+    #[test]
+    fn the_defaults_are_those_documented() {
+        let config = read(&[(ENV_AMP_WORKSPACE_URL, URL), (ENV_CLUSTER_NAME, "p5en")]).unwrap();
+        assert_eq!(config.namespace, "ParallelCluster/p5en/GPU");
+        assert_eq!(config.amp_region, "us-east-2");
+        assert_eq!(config.fields.len(), 6);
+        assert_eq!(
+            config.dimension_sets,
+            [DimensionSet::Gpu, DimensionSet::Cluster]
+        );
+        assert_eq!(
+            config.cadence,
+            Cadence {
+                period_seconds: 60,
+                settle_seconds: 60,
+                max_catch_up_seconds: 10_800
+            }
+        );
+        assert_eq!(
+            (config.max_metrics, config.watermark_parameter),
+            (5_000, None)
+        );
+    }
+
+    #[test]
+    fn tells_every_mistake_at_once_by_name_and_value() {
+        let error = read(&[
+            (ENV_CLUSTER_NAME, "p5\u{e9}n"),
+            (ENV_DCGM_FIELDS, ",,"),
+            (ENV_PERIOD_SECONDS, "7"),
+        ])
+        .unwrap_err();
+        for part in [
+            "AMP_WORKSPACE_URL is not set",
+            "AWS_REGION is not set",
+            "CLUSTER_NAME=",
+            "DCGM_FIELDS=\",,\": the list names nothing",
+            "PERIOD_SECONDS=\"7\": expected 1, 5, 10, 20, 30, or a multiple of 60 up to 3600",
+        ] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn refuses_values_out_of_bounds() {
+        let rows = [
+            (ENV_AMP_WORKSPACE_URL, "https://example.com"),
+            (ENV_METRIC_NAMESPACE, "AWS/EC2"),
+            (ENV_METRIC_NAMESPACE, ":x"),
+            (ENV_METRIC_NAMESPACE, "a\tb"),
+            (ENV_DCGM_FIELDS, "DCGM_FI_DEV_UNKNOWN"),
+            (ENV_DCGM_FIELDS, "DCGM_FI_DEV_GPU_UTIL,DCGM_FI_DEV_GPU_UTIL"),
+            (
+                ENV_DCGM_FIELDS,
+                "X=GPUTemperature:None,DCGM_FI_DEV_GPU_TEMP",
+            ),
+            (ENV_DCGM_FIELDS, "X=GPUsReporting:Count"),
+            (ENV_DCGM_FIELDS, "X=Y:Degrees"),
+            (ENV_DCGM_FIELDS, "X=Y"),
+            (ENV_DCGM_FIELDS, "X{a=\"b\"}=Y:None"),
+            (ENV_DIMENSION_SETS, "gpu,job"),
+            (ENV_SERIES_SELECTOR, "{cluster=\"a\"}"),
+            (ENV_SERIES_SELECTOR, "cluster=\"a\"} or vector(1)"),
+            (ENV_SERIES_SELECTOR, "cluster=\"a"),
+            (ENV_INSTANCE_ID_LABELS, "instance-id"),
+            (ENV_PERIOD_SECONDS, "90"),
+            (ENV_PERIOD_SECONDS, "3660"),
+            (ENV_PERIOD_SECONDS, "0"),
+            (ENV_PERIOD_SECONDS, "-60"),
+            (ENV_SETTLE_SECONDS, "-1"),
+            (ENV_MAX_CATCH_UP_SECONDS, "3h"),
+            (ENV_WATERMARK_PARAMETER, "a b"),
+            (ENV_MAX_METRICS, "0"),
+        ];
+        for (name, value) in rows {
+            let read = read(&[
+                (name, value),
+                (ENV_AMP_WORKSPACE_URL, URL),
+                (ENV_CLUSTER_NAME, "p5en"),
+            ]);
+            let error = read.map(|_| ()).unwrap_err();
+            assert!(
+                error.contains(&format!("{name}={value:?}: ")),
+                "{name}={value:?}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn takes_other_gauges_and_the_sets_in_any_order() {
+        let config = with(
+            ENV_DCGM_FIELDS,
+            "DCGM_FI_DEV_GPU_UTIL, my:gauge=My Gauge:Bytes/Second",
+        )
+        .unwrap();
+        assert_eq!(config.fields[1].metric, "My Gauge");
+        assert_eq!(config.fields[1].unit, StandardUnit::BytesSecond);
+        let config = with(ENV_DIMENSION_SETS, "cluster,instance,gpu,gpu").unwrap();
+        use DimensionSet::{Cluster, Gpu, Instance};
+        assert_eq!(config.dimension_sets, [Gpu, Instance, Cluster]);
+        assert!(with(ENV_SERIES_SELECTOR, r#"job=~"a{2}\"}",cluster="b""#).is_ok());
+    }
+
+    #[test]
+    fn the_endpoint_variable_moves_the_workspace_but_not_the_region() {
+        let config = with(ENV_AWS_ENDPOINT_URL_AMP, "http://127.0.0.1:9009").unwrap();
+        assert_eq!(
+            config.workspace.as_str(),
+            "http://127.0.0.1:9009/workspaces/ws-1a2b"
+        );
+        assert_eq!(config.amp_region, "us-east-2");
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_makes_reading_panic(name in prop::sample::select(&[
+            ENV_AMP_WORKSPACE_URL, ENV_AWS_ENDPOINT_URL_AMP, ENV_CLUSTER_NAME,
+            ENV_METRIC_NAMESPACE, ENV_DCGM_FIELDS, ENV_DIMENSION_SETS, ENV_SERIES_SELECTOR,
+            ENV_INSTANCE_ID_LABELS, ENV_PERIOD_SECONDS, ENV_SETTLE_SECONDS,
+            ENV_MAX_CATCH_UP_SECONDS, ENV_WATERMARK_PARAMETER, ENV_MAX_METRICS,
+        ][..]), value in any::<String>()) {
+            if let Err(error) = with(name, &value) {
+                prop_assert!(error.contains(name), "{}", error);
+            }
+        }
+
+        #[test]
+        fn a_namespace_that_is_accepted_keeps_cloudwatch_s_rules(value in any::<String>()) {
+            if let Ok(config) = with(ENV_METRIC_NAMESPACE, &value) {
+                prop_assert!((1..=255).contains(&config.namespace.len()));
+                prop_assert!(config.namespace.is_ascii());
+            }
+        }
+    }
+}

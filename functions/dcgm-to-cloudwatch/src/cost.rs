@@ -1,0 +1,87 @@
+//! What a set of CloudWatch metrics costs a month, and which dimension sets a cap leaves.
+
+use crate::config::DimensionSet;
+
+/// US dollars a metric and month, by tier: `(metrics in the tier, price)`. List prices of
+/// us-east-1 (<https://aws.amazon.com/cloudwatch/pricing/>, read November 2026); the ten free
+/// metrics of an account are not counted, they may be used up elsewhere.
+const TIERS: [(u64, f64); 4] = [
+    (10_000, 0.30),
+    (240_000, 0.10),
+    (750_000, 0.05),
+    (u64::MAX, 0.02),
+];
+
+/// The monthly list price of that many custom metrics published all month long. CloudWatch
+/// prorates by the hour: a metric that gets data for 8 hours a day costs a third.
+pub fn monthly_usd(metrics: u64) -> f64 {
+    let mut left = metrics;
+    let mut usd = 0.0;
+    for (size, price) in TIERS {
+        let here = left.min(size);
+        usd += here as f64 * price;
+        left -= here;
+    }
+    (usd * 100.0).round() / 100.0
+}
+
+/// The dimension sets, given from fine to coarse, that keep a period within `most` metrics: the
+/// finest are left out first. `metrics` tells how many a set makes.
+pub fn affordable(
+    sets: &[DimensionSet],
+    metrics: impl Fn(DimensionSet) -> usize,
+    most: usize,
+) -> &[DimensionSet] {
+    // The one besides is `GPUsReporting`.
+    let within = |sets: &[DimensionSet]| sets.iter().map(|set| metrics(*set)).sum::<usize>() < most;
+    (0..sets.len())
+        .map(|left_out| &sets[left_out..])
+        .find(|rest| within(rest))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use DimensionSet::{Cluster, Gpu, Instance};
+
+    use super::*;
+
+    #[test]
+    fn the_cap_leaves_out_the_finest_sets_first() {
+        let metrics = |set| match set {
+            Gpu => 96,
+            Instance => 12,
+            Cluster => 6,
+        };
+        let all = [Gpu, Instance, Cluster];
+        let rows: [(usize, &[DimensionSet]); 6] = [
+            (115, &[Gpu, Instance, Cluster]),
+            (114, &[Instance, Cluster]),
+            (19, &[Instance, Cluster]),
+            (18, &[Cluster]),
+            (7, &[Cluster]),
+            (6, &[]),
+        ];
+        for (most, sets) in rows {
+            assert_eq!(affordable(&all, metrics, most), sets, "at most {most}");
+        }
+    }
+
+    #[test]
+    fn follows_the_tiers() {
+        let rows = [
+            (0, 0.0),
+            (1, 0.30),
+            (96, 28.80),
+            (10_000, 3_000.0),
+            (10_001, 3_000.10),
+            (24_576, 4_457.60),
+            (250_000, 27_000.0),
+            (1_000_000, 64_500.0),
+            (1_000_100, 64_502.0),
+        ];
+        for (metrics, usd) in rows {
+            assert_eq!(monthly_usd(metrics), usd, "{metrics} metrics");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! A run: which periods are due, what was measured in them, and off to CloudWatch.
+
+use std::time::Duration;
+
+use aws_sdk_cloudwatch::Client;
+use chrono::{DateTime, Utc};
+use futures_util::stream::{FuturesUnordered, TryStreamExt};
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+
+use crate::cloudwatch::{self, datums, requests};
+use crate::config::Config;
+use crate::cost::affordable;
+use crate::error::RunError;
+use crate::fleet::Fleet;
+use crate::matrix;
+use crate::period::{Period, Periods};
+use crate::prometheus::{Amp, query};
+use crate::report::{PeriodReport, Report};
+use crate::rollup::Readings;
+use crate::trigger::Trigger;
+use crate::watermark::{self, Watermark};
+
+/// Kept back of Lambda's time to move the watermark and answer.
+const ANSWER_RESERVE: Duration = Duration::from_millis(800);
+/// A period is not begun with less left than this: cut in the middle, it would be published again.
+const PERIOD_RESERVE: Duration = Duration::from_secs(1);
+/// Kept back from asking AMP, to publish what it answers.
+const PUBLISH_RESERVE: Duration = Duration::from_secs(1);
+/// The watermark is saved that often while a run lasts, for a run that is killed. SSM takes three
+/// writes a second: <https://docs.aws.amazon.com/general/latest/gr/ssm.html>
+const SAVE_EVERY: Duration = Duration::from_millis(500);
+/// Readings that a catch-up may hold at once; 16 bytes each.
+const READINGS_AT_ONCE: usize = 1_000_000;
+/// A range is at most that many times as long as the one before: an outage may end inside of it.
+const GROWTH: usize = 4;
+
+/// The function: configuration and clients, made once.
+#[derive(Debug)]
+pub struct Puller {
+    /// What to do.
+    pub config: Config,
+    /// Where the samples are.
+    pub amp: Amp,
+    /// Where they go.
+    pub cloudwatch: Client,
+    /// Where the last run left off.
+    pub watermark: Option<Watermark>,
+}
+
+impl Puller {
+    /// One invocation: `clock` is when it came, `time_left` what Lambda gives it.
+    ///
+    /// # Errors
+    /// See [`RunError`]. What was published before a failure stays published, and a scheduled or
+    /// manual run is gone on with by the next.
+    pub async fn handle(
+        &self,
+        payload: Value,
+        clock: DateTime<Utc>,
+        time_left: Duration,
+    ) -> Result<Report, RunError> {
+        let began = Instant::now();
+        let trigger = Trigger::read(payload, clock, &self.config.cadence)
+            .map_err(|error| RunError::InvalidEvent(error.into()))?;
+        let deadline = began + time_left.saturating_sub(ANSWER_RESERVE);
+        let mut run = Run::new(self, trigger, deadline);
+        let outcome = timeout_at(deadline, run.work(clock.timestamp())).await;
+        let saved = run.save_watermark().await;
+        match outcome {
+            Ok(Ok(())) => saved?,
+            Ok(Err(error)) => return Err(error),
+            Err(_) if run.report.periods.is_empty() => return Err(run.out_of_time()),
+            Err(_) => saved?,
+        }
+        run.report.log(began.elapsed().as_millis());
+        Ok(run.report)
+    }
+}
+
+/// What a run has come to.
+struct Run<'a> {
+    puller: &'a Puller,
+    trigger: Trigger,
+    deadline: Instant,
+    fleet: Fleet,
+    report: Report,
+    /// What the parameter holds, and since when.
+    saved: Option<i64>,
+    saved_at: Instant,
+    doing: String,
+}
+
+impl<'a> Run<'a> {
+    fn new(puller: &'a Puller, trigger: Trigger, deadline: Instant) -> Self {
+        Self {
+            puller,
+            trigger,
+            deadline,
+            fleet: Fleet::new(&puller.config.instance_id_labels),
+            report: Report::new(&trigger),
+            saved: None,
+            saved_at: Instant::now(),
+            doing: String::new(),
+        }
+    }
+
+    async fn work(&mut self, clock: i64) -> Result<(), RunError> {
+        let mut rest = self.due(clock).await?;
+        let mut stride = 1;
+        while !rest.is_empty() {
+            let (range, later) = rest.split_at(stride);
+            let readings = self.read(range).await?;
+            for period in range.iter() {
+                if self.time_left() < PERIOD_RESERVE {
+                    return if self.report.periods.is_empty() {
+                        Err(self.out_of_time())
+                    } else {
+                        Ok(())
+                    };
+                }
+                self.publish(period, &readings).await?;
+                if self.saved_at.elapsed() >= SAVE_EVERY {
+                    self.save_watermark().await?;
+                }
+            }
+            stride = next_stride(range.len(), readings.len());
+            rest = later;
+        }
+        self.report.complete = true;
+        Ok(())
+    }
+
+    async fn due(&mut self, clock: i64) -> Result<Periods, RunError> {
+        if let Some(periods) = self.trigger.backfill {
+            return Ok(periods);
+        }
+        let watermark = match &self.puller.watermark {
+            None => None,
+            Some(watermark) => {
+                self.doing = "reading the watermark".to_owned();
+                watermark.read(clock).await?
+            }
+        };
+        self.saved = watermark;
+        self.report.watermark = watermark;
+        let due = self.puller.config.cadence.due(self.trigger.now, watermark);
+        self.report.lag_seconds = self.trigger.now - watermark.unwrap_or(due.start);
+        Ok(due)
+    }
+
+    /// Asks for all fields at once and takes the answers in as they come.
+    async fn read(&mut self, range: Periods) -> Result<Readings<'a>, RunError> {
+        let Puller { config, amp, .. } = self.puller;
+        self.doing = format!(
+            "asking AMP for {} periods from {}",
+            range.len(),
+            text(range.start)
+        );
+        let until = self.deadline - PUBLISH_RESERVE.min(self.time_left());
+        let mut answers: FuturesUnordered<_> = config
+            .fields
+            .iter()
+            .map(|field| async move {
+                let query = query(&field.name, &config.series_selector, &range);
+                amp.ask(&query, &range, until)
+                    .await
+                    .map(|reply| (field, reply))
+            })
+            .collect();
+        let mut readings = Readings::new(range);
+        while let Some((field, reply)) = answers.try_next().await? {
+            let mut of_field = readings.field(field);
+            let labels = self.fleet.labels().to_vec();
+            let Self { fleet, report, .. } = self;
+            let warnings = matrix::read(reply.json(), &labels, |values, samples| {
+                of_field.series(fleet.identify(values), samples, &mut report.dropped);
+            })
+            .map_err(|error| RunError::AmpUnavailable(unreadable(&field.name, &error).into()))?;
+            of_field.finish();
+            for warning in warnings {
+                tracing::warn!(field = field.name, "AMP warns: {warning}");
+            }
+        }
+        Ok(readings)
+    }
+
+    async fn publish(&mut self, period: Period, readings: &Readings<'a>) -> Result<(), RunError> {
+        let Puller {
+            config, cloudwatch, ..
+        } = self.puller;
+        self.doing = format!("publishing the period from {}", text(period.start));
+        let of_period = readings.of(period, &self.fleet);
+        let (gpus, samples) = (of_period.gpus(), of_period.samples());
+        let sets = affordable(
+            &config.dimension_sets,
+            |set| of_period.metrics(set),
+            config.max_metrics,
+        );
+        let left_out = &config.dimension_sets[..config.dimension_sets.len() - sets.len()];
+        if !left_out.is_empty() {
+            self.report.degrade(left_out);
+        }
+        if samples > 0 {
+            self.report.metrics(
+                1 + sets
+                    .iter()
+                    .map(|set| of_period.metrics(*set))
+                    .sum::<usize>(),
+            );
+        }
+        let datums = datums(&of_period, sets);
+        let published = if self.trigger.dry_run {
+            let report = &mut self.report;
+            let mut planned = cloudwatch::Published::default();
+            for request in requests(datums.inspect(|datum| report.show(datum))) {
+                planned.requests += 1;
+                planned.datums += request.len() as u64;
+            }
+            planned
+        } else {
+            cloudwatch::publish(cloudwatch, &config.namespace, requests(datums)).await?
+        };
+        self.report.requests += published.requests;
+        self.report.dropped.merge(&published.refused);
+        self.report.periods.push(PeriodReport {
+            start: text(period.start),
+            end: text(period.end),
+            gpus,
+            series: of_period.series,
+            samples,
+            datums: published.datums,
+        });
+        if samples > 0 {
+            self.report.lag_seconds = self.trigger.now - period.end;
+            if self.moves_watermark() {
+                self.report.watermark = self.report.watermark.max(Some(period.end));
+            }
+        }
+        Ok(())
+    }
+
+    fn moves_watermark(&self) -> bool {
+        self.puller.watermark.is_some() && !self.trigger.dry_run && self.trigger.backfill.is_none()
+    }
+
+    async fn save_watermark(&mut self) -> Result<(), RunError> {
+        if let (Some(watermark), Some(time)) = (&self.puller.watermark, self.report.watermark)
+            && self.saved != Some(time)
+        {
+            watermark.write(time).await?;
+            self.saved = Some(time);
+            self.saved_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    fn out_of_time(&self) -> RunError {
+        RunError::OutOfTime(
+            format!("no period was published; the time ended {}", self.doing).into(),
+        )
+    }
+}
+
+/// How many periods to take next, after `periods` of them held `readings`.
+fn next_stride(periods: usize, readings: usize) -> usize {
+    let fit = READINGS_AT_ONCE * periods / readings.max(1);
+    fit.clamp(1, periods * GROWTH)
+}
+
+fn unreadable(field: &str, error: &serde_json::Error) -> String {
+    format!("the answer for {field} can't be read: {error}")
+}
+
+fn text(time: i64) -> String {
+    watermark::text(time)
+}

@@ -1,0 +1,256 @@
+//! Which periods are due: period length, settle time, catch-up. Times are whole seconds since the
+//! epoch; periods are half-open and aligned to it.
+
+/// How time is cut into published periods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cadence {
+    /// Length of a period.
+    pub period_seconds: i64,
+    /// A period is published only once it ended this long ago.
+    pub settle_seconds: i64,
+    /// How far back a run fills in what earlier runs missed.
+    pub max_catch_up_seconds: i64,
+}
+
+/// `[start, end)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period {
+    /// First second.
+    pub start: i64,
+    /// First second after it.
+    pub end: i64,
+}
+
+/// Consecutive periods of one length; none when `start == end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Periods {
+    /// Start of the first.
+    pub start: i64,
+    /// End of the last.
+    pub end: i64,
+    /// Length of each.
+    pub length: i64,
+}
+
+impl Periods {
+    /// How many.
+    pub fn len(&self) -> usize {
+        usize::try_from((self.end - self.start) / self.length).unwrap_or(0)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Each, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = Period> + use<> {
+        let length = self.length;
+        (0..self.len() as i64).map({
+            let first = self.start;
+            move |index| Period {
+                start: first + index * length,
+                end: first + (index + 1) * length,
+            }
+        })
+    }
+
+    /// The oldest `count` of them, and the rest.
+    pub fn split_at(&self, count: usize) -> (Self, Self) {
+        let middle = self.start + count.min(self.len()) as i64 * self.length;
+        (
+            Self {
+                end: middle,
+                ..*self
+            },
+            Self {
+                start: middle,
+                ..*self
+            },
+        )
+    }
+}
+
+impl Cadence {
+    /// All whole periods that have settled by `now` and come after the watermark, no further back
+    /// than the catch-up bound; without a watermark those of the last minute, or the last one
+    /// period if that is longer.
+    pub fn due(&self, now: i64, watermark: Option<i64>) -> Periods {
+        let end = self.floor(now - self.settle_seconds);
+        let start = match watermark {
+            None => end - self.period_seconds.max(60),
+            Some(watermark) => {
+                let reach = self
+                    .floor(self.max_catch_up_seconds)
+                    .max(self.period_seconds);
+                self.ceil(watermark).clamp(end - reach, end)
+            }
+        };
+        Periods {
+            start,
+            end,
+            length: self.period_seconds,
+        }
+    }
+
+    /// The whole periods that cover `[start, end)`.
+    pub fn covering(&self, start: i64, end: i64) -> Periods {
+        Periods {
+            start: self.floor(start),
+            end: self.ceil(end),
+            length: self.period_seconds,
+        }
+    }
+
+    fn floor(&self, time: i64) -> i64 {
+        time.div_euclid(self.period_seconds) * self.period_seconds
+    }
+
+    fn ceil(&self, time: i64) -> i64 {
+        self.floor(time + self.period_seconds - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: Cadence = Cadence {
+        period_seconds: 60,
+        settle_seconds: 60,
+        max_catch_up_seconds: 10_800,
+    };
+
+    fn due(now: i64, watermark: Option<i64>) -> (i64, i64) {
+        let periods = MINUTE.due(now, watermark);
+        (periods.start, periods.end)
+    }
+
+    #[test]
+    fn publishes_the_last_settled_minute_when_there_is_no_watermark() {
+        assert_eq!(due(6_000, None), (5_880, 5_940));
+        assert_eq!(due(6_059, None), (5_880, 5_940));
+        assert_eq!(due(6_060, None), (5_940, 6_000));
+    }
+
+    #[test]
+    fn short_periods_are_published_a_minute_at_a_time_and_long_ones_singly() {
+        let short = Cadence {
+            period_seconds: 5,
+            ..MINUTE
+        };
+        assert_eq!(short.due(6_000, None).len(), 12);
+        let long = Cadence {
+            period_seconds: 300,
+            ..MINUTE
+        };
+        assert_eq!(
+            long.due(6_000, None),
+            Periods {
+                start: 5_400,
+                end: 5_700,
+                length: 300
+            }
+        );
+    }
+
+    #[test]
+    fn goes_on_from_the_watermark_but_no_further_back_than_the_bound() {
+        assert_eq!(due(60_000, Some(59_700)), (59_700, 59_940));
+        assert_eq!(due(60_000, Some(0)), (59_940 - 10_800, 59_940));
+    }
+
+    #[test]
+    fn a_watermark_ahead_of_the_settled_time_leaves_nothing_due() {
+        for ahead in [59_940, 59_941, 60_000, 1_000_000] {
+            assert!(MINUTE.due(60_000, Some(ahead)).is_empty(), "{ahead}");
+        }
+    }
+
+    #[test]
+    fn a_watermark_inside_a_period_does_not_publish_that_period_twice() {
+        assert_eq!(due(60_000, Some(59_701)), (59_760, 59_940));
+    }
+
+    #[test]
+    fn a_backfill_is_widened_to_whole_periods() {
+        let periods = MINUTE.covering(61, 121);
+        assert_eq!(
+            periods,
+            Periods {
+                start: 60,
+                end: 180,
+                length: 60
+            }
+        );
+        assert_eq!(MINUTE.covering(60, 120).len(), 1);
+    }
+
+    fn cadences() -> impl Strategy<Value = Cadence> {
+        let lengths = prop_oneof![
+            Just(1i64),
+            Just(5),
+            Just(10),
+            Just(20),
+            Just(30),
+            (1i64..=60).prop_map(|minutes| minutes * 60)
+        ];
+        (lengths, 0i64..900, 0i64..100_000).prop_map(
+            |(period_seconds, settle_seconds, catch_up)| Cadence {
+                period_seconds,
+                settle_seconds,
+                max_catch_up_seconds: catch_up,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn due_periods_are_whole_aligned_settled_and_bounded(
+            cadence in cadences(), now in 1_000_000i64..4_000_000_000,
+            behind in prop::option::of(-1_000i64..200_000),
+        ) {
+            let periods = cadence.due(now, behind.map(|behind| now - behind));
+            prop_assert_eq!(periods.start.rem_euclid(cadence.period_seconds), 0);
+            prop_assert_eq!((periods.end - periods.start).rem_euclid(cadence.period_seconds), 0);
+            prop_assert!(periods.start <= periods.end);
+            prop_assert!(periods.end <= now - cadence.settle_seconds);
+            prop_assert!(now - cadence.settle_seconds - periods.end < cadence.period_seconds);
+            let reach = cadence.max_catch_up_seconds.max(cadence.period_seconds).max(60);
+            prop_assert!(periods.end - periods.start <= reach);
+            if let Some(behind) = behind {
+                prop_assert!(periods.is_empty() || periods.start >= now - behind);
+            }
+        }
+
+        #[test]
+        fn runs_that_follow_each_other_publish_every_period_once(
+            cadence in cadences(), first in 1_000_000i64..2_000_000, steps in prop::collection::vec(1i64..600, 1..20),
+        ) {
+            let cadence = Cadence { max_catch_up_seconds: 1_000_000, ..cadence };
+            let mut now = first;
+            let mut published: Vec<Period> = cadence.due(now, None).iter().collect();
+            for step in steps {
+                now += step;
+                let watermark = published.last().map(|period| period.end);
+                published.extend(cadence.due(now, watermark).iter());
+            }
+            for pair in published.windows(2) {
+                prop_assert_eq!(pair[0].end, pair[1].start);
+            }
+        }
+
+        #[test]
+        fn splitting_loses_and_repeats_no_period(
+            cadence in cadences(), start in 0i64..100_000, span in 0i64..100_000, at in 0usize..2_000,
+        ) {
+            let all = cadence.covering(start, start + span);
+            let (head, tail) = all.split_at(at);
+            let both: Vec<_> = head.iter().chain(tail.iter()).collect();
+            prop_assert_eq!(both, all.iter().collect::<Vec<_>>());
+            prop_assert!(head.len() <= at);
+        }
+    }
+}

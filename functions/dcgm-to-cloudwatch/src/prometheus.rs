@@ -1,0 +1,373 @@
+//! AMP: the PromQL text, the signed request, and patience with a service that is busy.
+//!
+//! A query is `FIELD{matchers}[range]` as an instant query: raw samples with their own times. An
+//! instant vector would bear the time of the evaluation and repeat a dead node's last value for
+//! five minutes.
+
+use std::io::Read;
+use std::time::{Duration, SystemTime};
+
+use amp::WorkspaceUrl;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use flate2::read::MultiGzDecoder;
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+};
+use reqwest::{Response, StatusCode};
+use tokio::time::Instant;
+
+use crate::error::{Cause, RunError};
+use crate::period::Periods;
+
+/// AMP's own limit on a query is 2 minutes; a reply that has not begun by now is worth asking for
+/// again while the run still has time.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// As sent, usually gzip at about a tenth. 10,000 nodes are 4 MB a field and minute.
+const MAX_REPLY_BYTES: usize = 64 << 20;
+/// An error's text is read no further than this.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+const MAX_ERROR_CHARS: usize = 1_000;
+
+/// The query for the raw samples of one field.
+pub fn query(field: &str, matchers: &str, periods: &Periods) -> String {
+    format!("{field}{{{matchers}}}[{}s]", periods.end - periods.start)
+}
+
+/// The moment to evaluate at so that the range holds `[start, end)`: a millisecond, Prometheus's
+/// resolution, before the end. Prometheus 3 leaves the left edge out, earlier ones take it in;
+/// the reader of the samples leaves out what lies before the start.
+fn evaluation_time(periods: &Periods) -> String {
+    format!("{}.999", periods.end - 1)
+}
+
+/// A client of one AMP workspace.
+#[derive(Clone, Debug)]
+pub struct Amp {
+    workspace: WorkspaceUrl,
+    region: String,
+    credentials: SharedCredentialsProvider,
+    http: reqwest::Client,
+}
+
+impl Amp {
+    /// A client that signs for `region` with what `credentials` gives at each request.
+    ///
+    /// # Errors
+    /// The TLS library can't be set up.
+    pub fn new(
+        workspace: WorkspaceUrl,
+        region: String,
+        credentials: SharedCredentialsProvider,
+    ) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self {
+            workspace,
+            region,
+            credentials,
+            http,
+        })
+    }
+
+    /// Asks for the raw samples of `query` over `periods`, again and again until `deadline` while
+    /// AMP is busy or out of reach.
+    ///
+    /// # Errors
+    /// `Throttled` or `AmpUnavailable` when time is up, `AmpRejected` or `AccessDenied` at once.
+    pub async fn ask(
+        &self,
+        query: &str,
+        periods: &Periods,
+        deadline: Instant,
+    ) -> Result<Reply, RunError> {
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(5))
+            .without_max_times()
+            .with_jitter()
+            .build();
+        loop {
+            let attempt = self
+                .attempt(query, &evaluation_time(periods), deadline)
+                .await;
+            let failure = match attempt {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => failure,
+            };
+            let delay = delays.next().unwrap_or_default().max(failure.retry_after);
+            if !failure.transient || Instant::now() + delay >= deadline {
+                return Err(failure.error);
+            }
+            tracing::debug!(
+                error = startup::chain(&failure.error),
+                query,
+                "asking AMP again in {delay:?}"
+            );
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn attempt(&self, query: &str, time: &str, deadline: Instant) -> Result<Reply, Failure> {
+        let request = self.signed(query, time).await?;
+        let until = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
+        let answered = tokio::time::timeout_at(until, async {
+            let response = self
+                .http
+                .execute(request)
+                .await
+                .map_err(Failure::transport)?;
+            let status = response.status();
+            if status.is_success() {
+                Reply::read(response).await
+            } else {
+                Err(self.refusal(status, response).await)
+            }
+        });
+        answered.await.unwrap_or_else(|_| Err(Failure::timed_out()))
+    }
+
+    async fn signed(&self, query: &str, time: &str) -> Result<reqwest::Request, Failure> {
+        let credentials = self
+            .credentials
+            .provide_credentials()
+            .await
+            .map_err(|error| Failure::last(RunError::AccessDenied(Box::new(error))))?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "AMP takes a signature for five minutes only"
+        )]
+        let now = SystemTime::now();
+        let url = format!("{}/api/v1/query", self.workspace);
+        // In a form body no character of PromQL can be encoded in two ways, as in a signed URL.
+        let body = reqwest::Url::parse_with_params("form:", [("query", query), ("time", time)])
+            .ok()
+            .and_then(|form| form.query().map(str::to_owned))
+            .unwrap_or_default();
+        let mut headers = signature(&url, &body, credentials, &self.region, now)
+            .map_err(|error| Failure::last(RunError::AccessDenied(error)))?;
+        headers.insert(CONTENT_TYPE, FORM);
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        self.http
+            .post(&url)
+            .headers(headers)
+            .body(body)
+            .build()
+            .map_err(Failure::transport)
+    }
+
+    async fn refusal(&self, status: StatusCode, response: Response) -> Failure {
+        let retry_after = retry_after(response.headers());
+        let text = prometheus_error(response).await;
+        let told = Cause::from(match &text {
+            Some(text) => format!("HTTP {}: {text}", status.as_u16()),
+            None => format!("HTTP {}", status.as_u16()),
+        });
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => Failure {
+                error: RunError::Throttled(format!("AMP: {told}").into()),
+                transient: true,
+                retry_after,
+            },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Failure::last(RunError::AccessDenied(self.missing_permission().into()))
+            }
+            StatusCode::NOT_FOUND => Failure::last(RunError::AmpRejected(
+                format!(
+                    "no workspace {} in {}",
+                    self.workspace.workspace_id(),
+                    self.region
+                )
+                .into(),
+            )),
+            _ if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => Failure {
+                error: RunError::AmpUnavailable(told),
+                transient: true,
+                retry_after,
+            },
+            _ => Failure::last(RunError::AmpRejected(told)),
+        }
+    }
+
+    fn missing_permission(&self) -> String {
+        format!(
+            "AMP answered 403: the function's role needs aps:QueryMetrics on workspace {} in {} \
+             (and its clock must be right to 5 minutes)",
+            self.workspace.workspace_id(),
+            self.region,
+        )
+    }
+}
+
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+
+/// The headers that sign a form `body` for AMP.
+fn signature(
+    url: &str,
+    body: &str,
+    credentials: aws_credential_types::Credentials,
+    region: &str,
+    now: SystemTime,
+) -> Result<HeaderMap, Cause> {
+    let identity = credentials.into();
+    let parameters = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name("aps")
+        .time(now)
+        .settings(SigningSettings::default())
+        .build()?
+        .into();
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let body = SignableBody::Bytes(body.as_bytes());
+    let request = SignableRequest::new("POST", url, form.into_iter(), body)?;
+    let (instructions, _) = sign(request, &parameters)?.into_parts();
+    let mut headers = HeaderMap::new();
+    for (name, value) in instructions.headers() {
+        let mut value = HeaderValue::from_str(value)?;
+        value.set_sensitive(true);
+        headers.insert(
+            reqwest::header::HeaderName::from_bytes(name.as_bytes())?,
+            value,
+        );
+    }
+    Ok(headers)
+}
+
+/// An attempt that failed, and whether another may fare better.
+struct Failure {
+    error: RunError,
+    transient: bool,
+    retry_after: Duration,
+}
+
+impl Failure {
+    fn last(error: RunError) -> Self {
+        Self {
+            error,
+            transient: false,
+            retry_after: Duration::ZERO,
+        }
+    }
+
+    fn unavailable(cause: Cause) -> Self {
+        let error = RunError::AmpUnavailable(cause);
+        Self {
+            error,
+            transient: true,
+            retry_after: Duration::ZERO,
+        }
+    }
+
+    fn transport(error: reqwest::Error) -> Self {
+        Self::unavailable(error.into())
+    }
+
+    fn timed_out() -> Self {
+        Self::unavailable("no answer in time".into())
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Duration {
+    headers
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map_or(Duration::ZERO, Duration::from_secs)
+}
+
+/// The `error` of a Prometheus error reply. Gateways answer in other forms; those are not told,
+/// they may hold anything.
+async fn prometheus_error(mut response: Response) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct ErrorReply {
+        error: String,
+    }
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ERROR_BYTES {
+            return None;
+        }
+    }
+    let reader = decoder(response.headers(), &body[..]);
+    let reply: ErrorReply = serde_json::from_reader(reader.take(MAX_ERROR_BYTES as u64)).ok()?;
+    let one_line = reply
+        .error
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c });
+    Some(one_line.take(MAX_ERROR_CHARS).collect())
+}
+
+fn decoder<'a>(headers: &HeaderMap, body: &'a [u8]) -> Box<dyn Read + 'a> {
+    let is_gzip = headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"gzip"));
+    if is_gzip {
+        Box::new(MultiGzDecoder::new(body))
+    } else {
+        Box::new(body)
+    }
+}
+
+/// A whole reply as it came over the wire: gzip keeps 10,000 nodes' worth at a few megabytes, and
+/// it is unpacked only as it is read.
+#[derive(Debug)]
+pub struct Reply {
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    async fn read(mut response: Response) -> Result<Self, Failure> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(Failure::transport)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_REPLY_BYTES {
+                return Err(Failure::last(RunError::AmpRejected(
+                    format!(
+                        "the reply is over {} MiB: narrow SERIES_SELECTOR",
+                        MAX_REPLY_BYTES >> 20
+                    )
+                    .into(),
+                )));
+            }
+        }
+        Ok(Self {
+            headers: std::mem::take(response.headers_mut()),
+            body,
+        })
+    }
+
+    /// The JSON within.
+    pub fn json(&self) -> impl Read + '_ {
+        decoder(&self.headers, &self.body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_for_raw_samples_of_the_whole_range() {
+        let periods = Periods {
+            start: 1_700_000_040,
+            end: 1_700_000_160,
+            length: 60,
+        };
+        assert_eq!(
+            query("DCGM_FI_DEV_GPU_UTIL", "", &periods),
+            "DCGM_FI_DEV_GPU_UTIL{}[120s]"
+        );
+        assert_eq!(
+            query("X", "cluster=\"a\"", &periods),
+            "X{cluster=\"a\"}[120s]"
+        );
+        assert_eq!(evaluation_time(&periods), "1700000159.999");
+    }
+}

@@ -1,0 +1,460 @@
+//! Samples into distributions, one for each period, metric and dimension set. Pure.
+
+use crate::catalog::Field;
+use crate::config::DimensionSet;
+use crate::fleet::{Fleet, Gpu};
+use crate::matrix::Sample;
+use crate::period::{Period, Periods};
+use crate::sample::{DropReason, Dropped, Reading, believe};
+
+/// All that was read of a range of periods, field by field.
+#[derive(Debug)]
+pub struct Readings<'a> {
+    range: Periods,
+    fields: Vec<(&'a Field, Vec<Reading>)>,
+    /// For each period, how many series had a sample in it.
+    series: Vec<u64>,
+}
+
+impl<'a> Readings<'a> {
+    /// Nothing yet.
+    pub fn new(range: Periods) -> Self {
+        Self {
+            range,
+            fields: Vec::new(),
+            series: vec![0; range.len()],
+        }
+    }
+
+    /// Starts taking in a field's series.
+    pub fn field(&mut self, field: &'a Field) -> FieldReadings<'a, '_> {
+        FieldReadings {
+            field,
+            all: self,
+            readings: Vec::new(),
+        }
+    }
+
+    /// How many readings are held.
+    pub fn len(&self) -> usize {
+        self.fields.iter().map(|(_, readings)| readings.len()).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What fell into one of the periods.
+    pub fn of<'r>(&'r self, period: Period, fleet: &'r Fleet) -> PeriodReadings<'r> {
+        let (from, to) = (self.offset(period.start), self.offset(period.end));
+        let fields = self
+            .fields
+            .iter()
+            .map(|(field, readings)| {
+                let first = readings.partition_point(|reading| i64::from(reading.at) < from);
+                let last = readings.partition_point(|reading| i64::from(reading.at) < to);
+                (*field, &readings[first..last])
+            })
+            .filter(|(_, readings)| !readings.is_empty())
+            .collect();
+        let index = (period.start - self.range.start) / self.range.length;
+        PeriodReadings {
+            period,
+            series: self.series[index as usize],
+            fields,
+            fleet,
+        }
+    }
+
+    fn offset(&self, time: i64) -> i64 {
+        (time - self.range.start) * 1_000
+    }
+}
+
+/// A field being read.
+#[derive(Debug)]
+pub struct FieldReadings<'a, 'r> {
+    field: &'a Field,
+    all: &'r mut Readings<'a>,
+    readings: Vec<Reading>,
+}
+
+impl FieldReadings<'_, '_> {
+    /// Takes in one series: what is believable of its samples within the range.
+    pub fn series(
+        &mut self,
+        gpu: Result<u32, DropReason>,
+        samples: &[Sample],
+        dropped: &mut Dropped,
+    ) {
+        let Periods { start, end, length } = self.all.range;
+        let mut latest = None;
+        let inside = samples
+            .iter()
+            .filter(|(at, _)| (start * 1_000..end * 1_000).contains(at));
+        for &(at, value) in inside {
+            let at = (at - start * 1_000) as u32;
+            match gpu.and_then(|gpu| Ok((gpu, believe(value, &self.field.possible)?))) {
+                Ok((gpu, value)) => {
+                    self.readings.push(Reading { gpu, at, value });
+                    let period = (i64::from(at) / (length * 1_000)) as usize;
+                    if latest.replace(period) != Some(period) {
+                        self.all.series[period] += 1;
+                    }
+                }
+                Err(reason) => dropped.add(reason, 1),
+            }
+        }
+    }
+
+    /// The field is read whole: puts its readings in order of period, GPU and time, and keeps one
+    /// for each GPU and time. (A GPU has several series when dcgm-exporter maps it to several
+    /// jobs; they are copies of one another. Should they differ, the largest value is kept.)
+    pub fn finish(self) {
+        let mut readings = self.readings;
+        let length = self.all.range.length as u32 * 1_000;
+        readings.sort_unstable_by(|a, b| {
+            (a.at / length, a.gpu, a.at)
+                .cmp(&(b.at / length, b.gpu, b.at))
+                .then(b.value.total_cmp(&a.value))
+        });
+        readings.dedup_by_key(|reading| (reading.gpu, reading.at));
+        self.all.fields.push((self.field, readings));
+    }
+}
+
+/// The readings of one period.
+#[derive(Debug)]
+pub struct PeriodReadings<'r> {
+    /// Which.
+    pub period: Period,
+    /// How many series had a sample in it.
+    pub series: u64,
+    fields: Vec<(&'r Field, &'r [Reading])>,
+    fleet: &'r Fleet,
+}
+
+/// One metric of one period: every sample, as distinct values and how often each came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Distribution<'r> {
+    /// What was measured.
+    pub field: &'r Field,
+    /// What it was measured on.
+    pub of: Subject<'r>,
+    /// Value and count, by rising value.
+    pub values: Vec<(f64, u32)>,
+}
+
+/// What a metric is about, which says its dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject<'r> {
+    /// One GPU or MIG instance.
+    Gpu(&'r Gpu),
+    /// All GPUs of one instance.
+    Instance(&'r str),
+    /// All GPUs.
+    Cluster,
+}
+
+impl<'r> PeriodReadings<'r> {
+    /// Samples, after merging.
+    pub fn samples(&self) -> usize {
+        self.fields.iter().map(|(_, readings)| readings.len()).sum()
+    }
+
+    /// Physical GPUs that sent a sample; the MIG instances of one count once.
+    pub fn gpus(&self) -> usize {
+        let mut gpus: Vec<(u32, &str)> = self
+            .fields
+            .iter()
+            .flat_map(|(_, readings)| readings.chunk_by(|a, b| a.gpu == b.gpu))
+            .map(|of_one| of_one[0].gpu)
+            .map(|gpu| {
+                (
+                    self.fleet.instance_of(gpu),
+                    self.fleet.gpu(gpu).gpu.as_str(),
+                )
+            })
+            .collect();
+        gpus.sort_unstable();
+        gpus.dedup();
+        gpus.len()
+    }
+
+    /// How many metrics a dimension set makes.
+    pub fn metrics(&self, set: DimensionSet) -> usize {
+        let of_field = |readings: &[Reading]| {
+            let gpus = readings.chunk_by(|a, b| a.gpu == b.gpu);
+            match set {
+                DimensionSet::Gpu => gpus.count(),
+                DimensionSet::Instance => {
+                    let mut instances: Vec<u32> = gpus
+                        .map(|of_one| self.fleet.instance_of(of_one[0].gpu))
+                        .collect();
+                    instances.sort_unstable();
+                    instances.dedup();
+                    instances.len()
+                }
+                DimensionSet::Cluster => 1,
+            }
+        };
+        self.fields
+            .iter()
+            .map(|(_, readings)| of_field(readings))
+            .sum()
+    }
+
+    /// Every distribution of those dimension sets, made one at a time.
+    pub fn distributions(
+        &self,
+        sets: &[DimensionSet],
+    ) -> impl Iterator<Item = Distribution<'r>> + Send + use<'r> {
+        let fleet = self.fleet;
+        let pairs: Vec<_> = sets
+            .iter()
+            .flat_map(|set| {
+                self.fields
+                    .iter()
+                    .map(|(field, readings)| (*set, *field, *readings))
+            })
+            .collect();
+        pairs.into_iter().flat_map(move |(set, field, readings)| {
+            roll_up(set, readings, fleet).map(move |(of, values)| Distribution {
+                field,
+                of,
+                values,
+            })
+        })
+    }
+}
+
+type Rolled<'r> = (Subject<'r>, Vec<(f64, u32)>);
+
+fn roll_up<'r>(
+    set: DimensionSet,
+    readings: &'r [Reading],
+    fleet: &'r Fleet,
+) -> Box<dyn Iterator<Item = Rolled<'r>> + Send + 'r> {
+    match set {
+        DimensionSet::Gpu => Box::new(readings.chunk_by(|a, b| a.gpu == b.gpu).map(|of_one| {
+            let values = of_one.iter().map(|reading| reading.value).collect();
+            (Subject::Gpu(fleet.gpu(of_one[0].gpu)), distinct(values))
+        })),
+        DimensionSet::Instance => {
+            let mut sorted: Vec<&Reading> = readings.iter().collect();
+            sorted.sort_by_key(|reading| fleet.instance_of(reading.gpu));
+            let instance = |reading: &Reading| fleet.instance_of(reading.gpu);
+            let groups: Vec<Rolled<'r>> = sorted
+                .chunk_by(|a, b| instance(a) == instance(b))
+                .map(|of_one| {
+                    let values = of_one.iter().map(|reading| reading.value).collect();
+                    let subject = Subject::Instance(&fleet.gpu(of_one[0].gpu).instance_id);
+                    (subject, distinct(values))
+                })
+                .collect();
+            Box::new(groups.into_iter())
+        }
+        DimensionSet::Cluster => {
+            let values = readings.iter().map(|reading| reading.value).collect();
+            Box::new(std::iter::once((Subject::Cluster, distinct(values))))
+        }
+    }
+}
+
+/// Distinct values and their counts, by rising value.
+fn distinct(mut values: Vec<f64>) -> Vec<(f64, u32)> {
+    values.sort_unstable_by(f64::total_cmp);
+    values
+        .chunk_by(|a, b| a == b)
+        .map(|same| (same[0], same.len() as u32))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::catalog;
+
+    const START: i64 = 1_700_000_040;
+    const TWO_MINUTES: Periods = Periods {
+        start: START,
+        end: START + 120,
+        length: 60,
+    };
+    const EVERY_SET: [DimensionSet; 3] = [
+        DimensionSet::Gpu,
+        DimensionSet::Instance,
+        DimensionSet::Cluster,
+    ];
+
+    /// Labels `gpu`, `GPU_I_ID`, `instance_id`, and samples in milliseconds from the start.
+    type Series = ([&'static str; 3], Vec<Sample>);
+
+    struct Read {
+        readings: Readings<'static>,
+        fleet: Fleet,
+        dropped: Dropped,
+    }
+
+    fn read(series: &[Series]) -> Read {
+        let field = Box::leak(Box::new(catalog::find("DCGM_FI_DEV_GPU_UTIL").unwrap()));
+        let mut fleet = Fleet::new(&["instance_id".to_owned()]);
+        let mut dropped = Dropped::default();
+        let mut readings = Readings::new(TWO_MINUTES);
+        let mut of_field = readings.field(field);
+        for (labels, samples) in series {
+            let gpu = fleet.identify(&labels.map(str::to_owned));
+            let samples: Vec<Sample> = samples
+                .iter()
+                .map(|(at, value)| (START * 1_000 + at, *value))
+                .collect();
+            of_field.series(gpu, &samples, &mut dropped);
+        }
+        of_field.finish();
+        Read {
+            readings,
+            fleet,
+            dropped,
+        }
+    }
+
+    impl Read {
+        fn minute(&self, index: i64) -> PeriodReadings<'_> {
+            let start = START + index * 60;
+            self.readings.of(
+                Period {
+                    start,
+                    end: start + 60,
+                },
+                &self.fleet,
+            )
+        }
+
+        fn values(&self, minute: i64, set: DimensionSet) -> Vec<Vec<(f64, u32)>> {
+            self.minute(minute)
+                .distributions(&[set])
+                .map(|one| one.values)
+                .collect()
+        }
+    }
+
+    #[test]
+    fn each_sample_counts_in_the_period_of_its_own_time() {
+        let samples = [-1, 0, 59_999, 60_000, 119_999, 120_000];
+        let samples = samples
+            .into_iter()
+            .zip(1..)
+            .map(|(at, n)| (at, f64::from(n)))
+            .collect();
+        let read = read(&[(["0", "", "i-a"], samples)]);
+        assert_eq!(
+            read.values(0, DimensionSet::Cluster),
+            [[(2.0, 1), (3.0, 1)]]
+        );
+        assert_eq!(
+            read.values(1, DimensionSet::Cluster),
+            [[(4.0, 1), (5.0, 1)]]
+        );
+        assert_eq!((read.minute(0).series, read.minute(1).samples()), (1, 2));
+    }
+
+    #[test]
+    fn copies_of_a_gpu_s_series_count_once() {
+        let samples = vec![(0, 90.0), (15_000, 95.0)];
+        let copies = [
+            (["0", "", "i-a"], samples.clone()),
+            (["0", "", "i-a"], samples),
+        ];
+        let read = read(&copies);
+        assert_eq!(read.values(0, DimensionSet::Gpu), [[(90.0, 1), (95.0, 1)]]);
+        assert_eq!((read.minute(0).series, read.minute(0).samples()), (2, 2));
+    }
+
+    #[test]
+    fn mig_instances_are_apart_but_one_gpu() {
+        let read = read(&[
+            (["0", "1", "i-a"], vec![(0, 10.0)]),
+            (["0", "2", "i-a"], vec![(0, 20.0)]),
+            (["1", "", "i-a"], vec![(0, 30.0)]),
+        ]);
+        assert_eq!(read.minute(0).gpus(), 2);
+        assert_eq!(read.minute(0).metrics(DimensionSet::Gpu), 3);
+        assert_eq!(
+            read.values(0, DimensionSet::Instance),
+            [[(10.0, 1), (20.0, 1), (30.0, 1)]]
+        );
+    }
+
+    #[test]
+    fn garbage_costs_its_own_samples_and_nothing_else() {
+        let read = read(&[
+            (
+                ["0", "", "i-a"],
+                vec![(0, f64::NAN), (15_000, 808_334_905.0), (30_000, 50.0)],
+            ),
+            (["", "", "i-a"], vec![(0, 1.0), (15_000, 2.0)]),
+            (["1", "", "i-a"], vec![(0, 60.0)]),
+        ]);
+        assert_eq!(
+            read.values(0, DimensionSet::Gpu),
+            [[(50.0, 1)], [(60.0, 1)]]
+        );
+        let mut dropped = Dropped::default();
+        dropped.add(DropReason::NotANumber, 1);
+        dropped.add(DropReason::OutOfRange, 1);
+        dropped.add(DropReason::NoGpu, 2);
+        assert_eq!(read.dropped, dropped);
+    }
+
+    #[test]
+    fn a_period_without_samples_has_no_distribution() {
+        let read = read(&[(["0", "", "i-a"], vec![(0, 1.0)])]);
+        assert_eq!(read.minute(1).distributions(&EVERY_SET).count(), 0);
+        assert_eq!((read.minute(1).gpus(), read.minute(1).samples()), (0, 0));
+        assert_eq!(read.minute(1).metrics(DimensionSet::Cluster), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn every_dimension_set_holds_the_same_samples(
+            samples in prop::collection::vec((0u8..4, 0u8..8, 0i64..120_000, 0u8..=100), 0..400),
+        ) {
+            let names = ["0", "1", "2", "3", "4", "5", "6", "7"];
+            let series: Vec<Series> = samples.iter().map(|(node, gpu, at, value)| {
+                let labels = [names[usize::from(*gpu)], "", names[usize::from(*node)]];
+                (labels, vec![(*at, f64::from(*value))])
+            }).collect();
+            let read = read(&series);
+            for minute in 0..2 {
+                let mut expected: BTreeMap<(u8, u8, i64), u8> = BTreeMap::new();
+                let inside = |at: i64| (minute * 60_000..(minute + 1) * 60_000).contains(&at);
+                for (node, gpu, at, value) in samples.iter().filter(|sample| inside(sample.2)) {
+                    let kept = expected.entry((*node, *gpu, *at)).or_default();
+                    *kept = (*kept).max(*value);
+                }
+                let mut values: Vec<f64> = expected.values().copied().map(f64::from).collect();
+                values.sort_unstable_by(f64::total_cmp);
+                for set in EVERY_SET {
+                    let of_set: Vec<_> = read.minute(minute).distributions(&[set]).collect();
+                    prop_assert_eq!(of_set.len(), read.minute(minute).metrics(set));
+                    let mut weighed: Vec<f64> = of_set
+                        .iter()
+                        .flat_map(|one| &one.values)
+                        .flat_map(|(value, count)| std::iter::repeat_n(*value, *count as usize))
+                        .collect();
+                    weighed.sort_unstable_by(f64::total_cmp);
+                    prop_assert_eq!(&weighed, &values);
+                    for one in of_set {
+                        prop_assert!(one.values.is_sorted_by(|a, b| a.0 < b.0));
+                    }
+                }
+                prop_assert_eq!(read.minute(minute).samples(), values.len());
+            }
+        }
+    }
+}
