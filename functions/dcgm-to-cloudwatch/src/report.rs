@@ -1,6 +1,6 @@
 //! The reply.
 
-use aws_sdk_cloudwatch::types::MetricDatum;
+use aws_sdk_cloudwatch::types::{MetricDatum, StandardUnit};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -144,7 +144,7 @@ fn as_json(datum: &MetricDatum) -> Value {
         "MetricName": datum.metric_name(),
         "Dimensions": dimensions,
         "Timestamp": datum.timestamp().map(|time| watermark::text(time.secs())),
-        "Unit": datum.unit().map(|unit| unit.as_str()),
+        "Unit": datum.unit().map(StandardUnit::as_str),
         "Values": datum.values(),
         "Counts": datum.counts(),
     });
