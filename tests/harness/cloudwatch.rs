@@ -1,1 +1,137 @@
 //! A CloudWatch that refuses what CloudWatch refuses.
+//!
+//! It takes PutMetricData as the SDKs and the AWS CLI send it (`rpc-v2-cbor` or `x-amz-json-1.0`,
+//! gzip or not), holds every documented limit, stores what it accepts, and reads it back by
+//! ListMetrics, GetMetricStatistics and GetMetricData. Like CloudWatch it never aggregates over
+//! dimensions: a query without dimensions reads the metric that was published without dimensions.
+//!
+//! It is stricter than CloudWatch where the documentation leaves a choice, so that what passes here
+//! passes there: a field it does not know is an error, the 1 MB limit counts the unpacked body in
+//! decimal bytes. It does not recompute signatures, has no metric math, and shows data at once.
+
+mod api;
+mod failure;
+mod limits;
+mod reads;
+mod server;
+mod statistics;
+mod store;
+mod wire;
+
+use std::fmt;
+use std::iter::repeat_n;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+pub use api::StatisticSet;
+pub use failure::Failure;
+pub use store::Datum;
+
+/// One PutMetricData request as it arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutRequest {
+    /// How many datums it carried, 0 where the body could not be read.
+    pub datums: usize,
+    /// Length of the body on the wire.
+    pub wire_bytes: usize,
+    /// Length of the body after gzip.
+    pub decoded_bytes: usize,
+    /// Whether the body was gzip.
+    pub gzip: bool,
+    /// What CloudWatch answered.
+    pub outcome: Outcome,
+}
+
+/// The end of a PutMetricData request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every datum was stored.
+    Accepted,
+    /// No datum was stored.
+    Refused(Failure),
+}
+
+/// A running CloudWatch. Clones share it; it stops when the last one is dropped.
+#[derive(Clone)]
+pub struct CloudWatch {
+    address: SocketAddr,
+    state: Arc<Mutex<server::State>>,
+    /// Never sent on: the server runs until the last of these is dropped.
+    _stop: Arc<oneshot::Sender<()>>,
+}
+
+impl CloudWatch {
+    /// Starts on a free loopback port.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+    }
+
+    /// Starts on a given address.
+    pub async fn bind(address: SocketAddr) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let state = Arc::<Mutex<server::State>>::default();
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(server::serve(listener, Arc::clone(&state), stopped));
+        Ok(Self {
+            address,
+            state,
+            _stop: Arc::new(stop),
+        })
+    }
+
+    /// The value for `AWS_ENDPOINT_URL_CLOUDWATCH` and `aws --endpoint-url`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every accepted datum, in order of arrival.
+    #[must_use]
+    pub fn datums(&self) -> Vec<Datum> {
+        self.state().store.datums().to_vec()
+    }
+
+    /// Every PutMetricData request, accepted or not, in order of arrival.
+    #[must_use]
+    pub fn requests(&self) -> Vec<PutRequest> {
+        self.state().requests.clone()
+    }
+
+    /// Answers the next `times` PutMetricData requests with a failure.
+    pub fn fail_next(&self, times: usize, failure: Failure) {
+        self.state().failures.extend(repeat_n(failure, times));
+    }
+
+    /// Refuses, from now on, every request that holds a datum this is true for, with
+    /// InvalidParameterValue.
+    pub fn refuse_metric(&self, refused: impl Fn(&Datum) -> bool + Send + 'static) {
+        self.state().refused.push(Box::new(refused));
+    }
+
+    /// Lets every call take this long.
+    pub fn set_delay(&self, delay: Duration) {
+        self.state().delay = delay;
+    }
+
+    /// Stops the clock that timestamps are held against; without it that is the system's.
+    pub fn set_now(&self, now: SystemTime) {
+        self.state().now = Some(now);
+    }
+
+    fn state(&self) -> MutexGuard<'_, server::State> {
+        server::lock(&self.state)
+    }
+}
+
+impl fmt::Debug for CloudWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloudWatch")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
