@@ -9,7 +9,7 @@ async fn echo(env: &[(&str, &str)]) -> Function {
     let env = env.iter().map(|(name, value)| (*name, (*value).to_owned()));
     Function::start(env!("CARGO_BIN_EXE_lambda-echo"), env)
         .await
-        .unwrap()
+        .expect("the function starts")
 }
 
 #[tokio::test]
