@@ -107,7 +107,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// The value of `x-amzn-ErrorType`:
-    /// <https://docs.aws.amazon.com/prometheus/latest/userguide/CommonErrors.html>
+    /// <https://docs.aws.amazon.com/prometheus/latest/APIReference/CommonErrors.html>
     pub fn error_type(&self) -> &'static str {
         match self {
             Self::Unsigned => "MissingAuthenticationTokenException",
