@@ -198,8 +198,9 @@ impl<'a> Run<'a> {
             config.max_metrics,
         );
         let left_out = &config.dimension_sets[..config.dimension_sets.len() - sets.len()];
-        if !left_out.is_empty() {
-            self.report.degrade(left_out);
+        if !left_out.is_empty() && self.report.degrade(left_out) {
+            let most = config.max_metrics;
+            tracing::warn!("{left_out:?} left out: with them a period is over MAX_METRICS={most}");
         }
         if samples > 0 {
             self.report.metrics(

@@ -83,11 +83,13 @@ impl Report {
         self.estimated_monthly_usd = monthly_usd(self.metrics as u64);
     }
 
-    /// Dimension sets were left out.
-    pub fn degrade(&mut self, sets: &[DimensionSet]) {
+    /// Dimension sets were left out; says whether that is news.
+    pub fn degrade(&mut self, sets: &[DimensionSet]) -> bool {
+        let known = self.degraded.len();
         self.degraded.extend(sets);
         self.degraded.sort_unstable();
         self.degraded.dedup();
+        self.degraded.len() > known
     }
 
     /// A datum that a dry run does not send.
