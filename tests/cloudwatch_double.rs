@@ -188,7 +188,10 @@ async fn injected_failures_are_what_the_sdk_takes_them_for() {
 #[tokio::test]
 async fn a_refused_metric_costs_the_requests_that_hold_it() {
     let (cloudwatch, client) = start().await;
-    cloudwatch.refuse_metric(|datum| datum.name == "GPUTemperature");
+    cloudwatch.fail_when(
+        |datum| datum.name == "GPUTemperature",
+        Failure::InvalidParameterValue,
+    );
     let good = datum().build();
     let bad = named("GPUTemperature")
         .value(1.0)

@@ -418,9 +418,10 @@ async fn a_refused_datum_costs_itself_and_not_its_batch() -> Result<()> {
     let is_refused = |name: &str, gpu: Option<&String>| {
         name == "GPUTemperature" && gpu.is_some_and(|gpu| gpu == "3")
     };
-    pipeline
-        .cloudwatch
-        .refuse_metric(move |datum| is_refused(&datum.name, datum.dimensions.get("GPU")));
+    pipeline.cloudwatch.fail_when(
+        move |datum| is_refused(&datum.name, datum.dimensions.get("GPU")),
+        Failure::InvalidParameterValue,
+    );
     let function = pipeline.function(&[]).await?;
     let reply = function.invoke(scheduled(first)?).await?.reply()?;
     assert_eq!(reply["dropped"], json!({"refusedByCloudWatch": 8}));
@@ -622,9 +623,10 @@ async fn no_secret_reaches_a_log_line_or_an_error_at_any_level() -> Result<()> {
         pipeline.cloudwatch.fail_next(1, failure);
         told += &format!("{:?}\n", function.invoke(scheduled(first)?).await?);
     }
-    pipeline
-        .cloudwatch
-        .refuse_metric(|datum| datum.name == "GPUTemperature");
+    pipeline.cloudwatch.fail_when(
+        |datum| datum.name == "GPUTemperature",
+        Failure::InvalidParameterValue,
+    );
     told += &format!("{:?}\n", function.invoke(scheduled(first)?).await?);
     told += &function.log();
 

@@ -107,10 +107,16 @@ impl CloudWatch {
         self.state().failures.extend(repeat_n(failure, times));
     }
 
-    /// Refuses, from now on, every request that holds a datum this is true for, with
-    /// InvalidParameterValue.
-    pub fn refuse_metric(&self, refused: impl Fn(&Datum) -> bool + Send + 'static) {
-        self.state().refused.push(Box::new(refused));
+    /// Answers, from now on, every request that holds a datum this is true for with a failure.
+    pub fn fail_when(&self, holds: impl Fn(&Datum) -> bool + Send + 'static, failure: Failure) {
+        self.state().refused.push((Box::new(holds), failure));
+    }
+
+    /// Ends all failures asked for.
+    pub fn recover(&self) {
+        let mut state = self.state();
+        state.failures.clear();
+        state.refused.clear();
     }
 
     /// Lets every call take this long.

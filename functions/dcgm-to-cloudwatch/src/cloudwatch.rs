@@ -7,7 +7,8 @@
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatch::operation::put_metric_data::PutMetricDataError;
-use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
+pub use aws_sdk_cloudwatch::types::MetricDatum;
+use aws_sdk_cloudwatch::types::{Dimension, StandardUnit};
 use aws_smithy_types::DateTime;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt, TryStreamExt};

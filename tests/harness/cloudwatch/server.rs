@@ -29,7 +29,7 @@ pub(super) struct State {
     pub(super) store: Store,
     pub(super) requests: Vec<PutRequest>,
     pub(super) failures: VecDeque<Failure>,
-    pub(super) refused: Vec<Predicate>,
+    pub(super) refused: Vec<(Predicate, Failure)>,
     pub(super) delay: Duration,
     pub(super) now: Option<SystemTime>,
 }
@@ -52,10 +52,9 @@ impl State {
         }
         limits::check_size(body_bytes)?;
         let datums = limits::check(input?, self.now_ms())?;
-        let is_refused = |datum: &&Datum| self.refused.iter().any(|refused| refused(datum));
-        if let Some(datum) = datums.iter().find(is_refused) {
-            let message = format!("The metric {} is refused by the test.", datum.name);
-            return Err(Failure::InvalidParameterValue.because(message));
+        let refused = |(holds, _): &&(Predicate, Failure)| datums.iter().any(holds);
+        if let Some((_, failure)) = self.refused.iter().find(refused) {
+            return Err((*failure).into());
         }
         self.store.extend(datums);
         Ok(())

@@ -1,0 +1,347 @@
+//! The watermark: what runs that failed or were missed leave to the next one.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use harness::cloudwatch;
+use harness::dcgm_exporter::{Field, Node};
+use harness::lambda::{Function, Outcome};
+use harness::parameter_store::{Failure, ParameterStore};
+use harness::pipeline::{Pipeline, event, minute, rfc3339, scheduled};
+use harness::prometheus::{History, every};
+use serde_json::{Value, json};
+
+const SCRAPE: Duration = Duration::from_secs(15);
+const MINUTE: Duration = Duration::from_secs(60);
+const PARAMETER: &str = "/pcluster-infra/dcgm-to-cloudwatch/watermark";
+
+struct Setting {
+    nodes: Vec<Node>,
+    first: SystemTime,
+    pipeline: Pipeline,
+    parameters: ParameterStore,
+}
+
+/// Two nodes' load in the minutes told, counted from the first.
+async fn setting(minutes: &[u32]) -> Result<Setting> {
+    let nodes = vec![Node::p5en(0), Node::p5en(1)];
+    let first = minute(200);
+    let times: Vec<SystemTime> = minutes
+        .iter()
+        .flat_map(|index| {
+            every(
+                SCRAPE,
+                first + *index * MINUTE,
+                first + (index + 1) * MINUTE,
+            )
+        })
+        .collect();
+    let mut history = History::new()?;
+    history.fleet(&nodes, &Field::published(), &times, Node::load)?;
+    let pipeline = Pipeline::start(history).await?;
+    Ok(Setting {
+        nodes,
+        first,
+        pipeline,
+        parameters: ParameterStore::start().await?,
+    })
+}
+
+impl Setting {
+    async fn function(&self, changes: &[(&str, &str)]) -> Result<Function> {
+        let own = [
+            ("WATERMARK_PARAMETER", PARAMETER),
+            ("AWS_ENDPOINT_URL_SSM", self.parameters.url()),
+        ];
+        self.pipeline.function(&[&own[..], changes].concat()).await
+    }
+
+    /// The run that is due when minute `index` has settled.
+    async fn run(&self, function: &Function, index: u32) -> Result<Outcome> {
+        function
+            .invoke(scheduled(self.first + index * MINUTE)?)
+            .await
+    }
+
+    fn mark(&self, minutes: u32) -> String {
+        rfc3339(self.first + minutes * MINUTE)
+    }
+
+    /// The minutes CloudWatch holds samples of GPUs of, counted from the first, each with how
+    /// often it holds all that were scraped.
+    fn copies(&self) -> BTreeMap<u64, f64> {
+        let scraped = (self.nodes.len() * 8 * 6 * 4) as f64;
+        let mut copies = BTreeMap::new();
+        let datums = self.pipeline.cloudwatch.datums();
+        for datum in datums.iter().filter(|datum| datum.dimensions.len() == 2) {
+            let time = Duration::from_millis(datum.timestamp_ms.unsigned_abs());
+            let since = (SystemTime::UNIX_EPOCH + time).duration_since(self.first);
+            let minute = since.unwrap_or_default().as_secs() / 60;
+            let samples: f64 = datum.values.iter().map(|(_, count)| count).sum();
+            *copies.entry(minute).or_default() += samples / scraped;
+        }
+        copies
+            .iter()
+            .map(|(minute, copies): (&u64, &f64)| (*minute, (copies * 1e9).round() / 1e9))
+            .collect()
+    }
+
+    /// Holds that CloudWatch has each sample of these minutes once, and of no others.
+    #[track_caller]
+    fn assert_published_once(&self, minutes: impl IntoIterator<Item = u64>) {
+        let once: BTreeMap<u64, f64> = minutes.into_iter().map(|minute| (minute, 1.0)).collect();
+        assert_eq!(self.copies(), once);
+    }
+}
+
+fn periods(reply: &Value) -> usize {
+    reply["periods"].as_array().map_or(0, Vec::len)
+}
+
+#[tokio::test]
+async fn each_run_goes_on_where_the_last_one_ended() -> Result<()> {
+    let setting = setting(&[0, 1, 2, 3, 4, 5]).await?;
+    let function = setting.function(&[]).await?;
+    let reply = setting.run(&function, 0).await?.reply()?;
+    assert_eq!(
+        (periods(&reply), &reply["watermark"]),
+        (1, &json!(setting.mark(1)))
+    );
+    let reply = setting.run(&function, 5).await?.reply()?;
+    assert_eq!(
+        (periods(&reply), &reply["watermark"]),
+        (5, &json!(setting.mark(6)))
+    );
+    assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(6)));
+    setting.assert_published_once(0..6);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_duplicate_or_an_older_event_publishes_nothing_again() -> Result<()> {
+    let setting = setting(&[0, 1, 2]).await?;
+    let function = setting.function(&[]).await?;
+    setting.run(&function, 0).await?.reply()?;
+    setting.run(&function, 2).await?.reply()?;
+    let before = setting.pipeline.cloudwatch.requests().len();
+    for index in [2, 1, 0] {
+        let reply = setting.run(&function, index).await?.reply()?;
+        assert_eq!(
+            (periods(&reply), &reply["watermark"]),
+            (0, &json!(setting.mark(3)))
+        );
+    }
+    assert_eq!(setting.pipeline.cloudwatch.requests().len(), before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_watermark_waits_for_data_that_comes_late() -> Result<()> {
+    // Nothing in minutes 1 and 2, as while remote_write is down.
+    let setting = setting(&[0, 3]).await?;
+    let function = setting.function(&[]).await?;
+    setting.run(&function, 0).await?.reply()?;
+    let reply = setting.run(&function, 2).await?.reply()?;
+    assert_eq!(
+        (periods(&reply), &reply["watermark"]),
+        (2, &json!(setting.mark(1)))
+    );
+    assert_eq!(reply["lagSeconds"], 180);
+    let reply = setting.run(&function, 3).await?.reply()?;
+    assert_eq!(
+        (periods(&reply), &reply["watermark"]),
+        (3, &json!(setting.mark(4)))
+    );
+    setting.assert_published_once([0, 3]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn catch_up_is_bounded() -> Result<()> {
+    let setting = setting(&(0..190).collect::<Vec<_>>()).await?;
+    setting.parameters.set(PARAMETER, &setting.mark(0));
+    let function = setting
+        .function(&[("MAX_CATCH_UP_SECONDS", "1800")])
+        .await?;
+    let reply = setting.run(&function, 189).await?.reply()?;
+    assert_eq!((periods(&reply), &reply["complete"]), (30, &json!(true)));
+    setting.assert_published_once(160..190);
+    // A range first of 1 period, then 4, 16 and the rest: four times six queries.
+    assert_eq!(setting.pipeline.amp.requests().len(), 24);
+    Ok(())
+}
+
+#[tokio::test]
+async fn three_hours_missed_are_filled_in_by_one_run() -> Result<()> {
+    let setting = setting(&(0..180).collect::<Vec<_>>()).await?;
+    setting.parameters.set(PARAMETER, &setting.mark(0));
+    let function = setting.function(&[]).await?;
+    let reply = setting.run(&function, 179).await?.reply()?;
+    assert_eq!(
+        (periods(&reply), &reply["watermark"]),
+        (180, &json!(setting.mark(180)))
+    );
+    setting.assert_published_once(0..180);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_watermark_that_says_nothing_is_told_and_set_anew() -> Result<()> {
+    let future = rfc3339(SystemTime::now() + 10 * MINUTE);
+    let rows = [
+        (None, "no watermark yet"),
+        (Some("never"), "is no RFC 3339 time"),
+        (Some(future.as_str()), "lies in the future"),
+    ];
+    for (value, complaint) in rows {
+        let setting = setting(&[0, 1]).await?;
+        if let Some(value) = value {
+            setting.parameters.set(PARAMETER, value);
+        }
+        let function = setting.function(&[]).await?;
+        let reply = setting.run(&function, 1).await?.reply()?;
+        assert_eq!(
+            (periods(&reply), &reply["watermark"]),
+            (1, &json!(setting.mark(2)))
+        );
+        assert!(function.log().contains(complaint), "{}", function.log());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn dry_runs_and_backfills_leave_the_watermark() -> Result<()> {
+    let setting = setting(&[0, 1, 2]).await?;
+    setting.parameters.set(PARAMETER, &setting.mark(0));
+    let function = setting.function(&[]).await?;
+    let times = [("start", setting.mark(0)), ("end", setting.mark(2))];
+    let reply = function.invoke(event("backfill", &times)?).await?.reply()?;
+    assert_eq!((periods(&reply), &reply["watermark"]), (2, &Value::Null));
+    function.invoke(event("dry-run", &[])?).await?.reply()?;
+    assert_eq!(setting.parameters.written(), Vec::<String>::new());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_failed_run_missed_the_next_one_publishes_once() -> Result<()> {
+    let setting = setting(&[0, 1, 2, 3]).await?;
+    setting.parameters.set(PARAMETER, &setting.mark(0));
+    let function = setting.function(&[]).await?;
+    // Minutes 0 and 1 arrive, minute 2 does not.
+    let third = setting.first + 2 * MINUTE;
+    let third = third.duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
+    let is_third =
+        move |datum: &cloudwatch::Datum| u128::from(datum.timestamp_ms.unsigned_abs()) == third;
+    setting
+        .pipeline
+        .cloudwatch
+        .fail_when(is_third, cloudwatch::Failure::AccessDenied);
+    let outcome = setting.run(&function, 3).await?;
+    assert!(matches!(outcome, Outcome::Error { .. }), "{outcome:?}");
+    assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(2)));
+    setting.pipeline.cloudwatch.recover();
+    let reply = setting.run(&function, 3).await?.reply()?;
+    assert_eq!(
+        (periods(&reply), &reply["watermark"]),
+        (2, &json!(setting.mark(4)))
+    );
+    setting.assert_published_once(0..4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn parameter_store_down_at_the_start_publishes_nothing() -> Result<()> {
+    let setting = setting(&[0, 1]).await?;
+    setting.parameters.set(PARAMETER, &setting.mark(0));
+    let function = setting.function(&[]).await?;
+    let rows = [
+        (
+            1,
+            Failure::AccessDenied,
+            "AccessDenied",
+            "ssm:GetParameter on parameter",
+        ),
+        (5, Failure::Throttling, "Throttled", "SSM"),
+        (5, Failure::InternalServerError, "PublishFailed", PARAMETER),
+    ];
+    for (times, failure, expected, part) in rows {
+        setting
+            .parameters
+            .fail_next("GetParameter", times, Some(failure));
+        let outcome = setting.run(&function, 0).await?;
+        let Outcome::Error {
+            error_type,
+            message,
+        } = outcome
+        else {
+            anyhow::bail!("{failure:?}: {outcome:?}")
+        };
+        assert_eq!(error_type, expected, "{message}");
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(setting.pipeline.cloudwatch.requests(), []);
+    setting.run(&function, 1).await?.reply()?;
+    setting.assert_published_once([0, 1]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn parameter_store_down_at_the_end_publishes_nothing_twice_from_a_warm_process() -> Result<()>
+{
+    let setting = setting(&[0, 1, 2]).await?;
+    setting.parameters.set(PARAMETER, &setting.mark(0));
+    let function = setting.function(&[]).await?;
+    setting
+        .parameters
+        .fail_next("PutParameter", 1, Some(Failure::AccessDenied));
+    let outcome = setting.run(&function, 0).await?;
+    let Outcome::Error {
+        error_type,
+        message,
+    } = outcome
+    else {
+        anyhow::bail!("{outcome:?}")
+    };
+    assert_eq!(error_type, "AccessDenied");
+    assert!(
+        message.contains("ssm:PutParameter on parameter"),
+        "{message}"
+    );
+    assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(0)));
+    setting.run(&function, 2).await?.reply()?;
+    assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(3)));
+    setting.assert_published_once(0..3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_run_that_runs_out_of_time_says_how_far_it_came() -> Result<()> {
+    let setting = setting(&(0..180).collect::<Vec<_>>()).await?;
+    setting.parameters.set(PARAMETER, &setting.mark(0));
+    let function = setting.function(&[]).await?;
+    setting
+        .pipeline
+        .cloudwatch
+        .set_delay(Duration::from_millis(150));
+    let payload = scheduled(setting.first + 179 * MINUTE)?;
+    let outcome = function
+        .invoke_with_timeout(payload, Duration::from_secs(8))
+        .await?;
+    let reply = outcome.reply()?;
+    assert_eq!(reply["complete"], false);
+    let done = periods(&reply);
+    assert!((1..180).contains(&done), "{done} periods");
+    assert_eq!(
+        setting.parameters.get(PARAMETER),
+        reply["watermark"].as_str().map(str::to_owned)
+    );
+    setting.pipeline.cloudwatch.set_delay(Duration::ZERO);
+    let reply = setting.run(&function, 179).await?.reply()?;
+    assert_eq!(
+        (periods(&reply), &reply["complete"]),
+        (180 - done, &json!(true))
+    );
+    setting.assert_published_once(0..180);
+    Ok(())
+}
