@@ -159,7 +159,7 @@ async fn a_scheduled_minute_of_96_series_takes_six_queries_and_one_request() -> 
 async fn every_form_of_event_is_understood() -> Result<()> {
     let (nodes, first, pipeline) = two_nodes().await?;
     // Settled so long that the newest minute of the history is what a run by hand publishes.
-    let settle = SystemTime::now().duration_since(first + MINUTE)?.as_secs() / 60 * 60;
+    let settle = minute(0).duration_since(first + MINUTE)?.as_secs();
     let function = pipeline
         .function(&[("SETTLE_SECONDS", &settle.to_string())])
         .await?;
