@@ -1,1 +1,20 @@
-//! .
+//! Makes an Amazon Managed Service for Prometheus (AMP) workspace the default data source of an
+//! Amazon Managed Grafana (AMG) workspace, so that Grafana is ready on first login.
+//!
+//! A run is one story: the event says what is asked ([`custom_resource`] for CloudFormation, else a
+//! manual run) and [`config`] for which workspaces; [`workspace`] waits until Grafana can answer;
+//! [`credential`] lends an administrator's token for the length of the work; [`data_source`]
+//! decides, from what [`grafana`] has, what is to be written; [`health`] proves that it works.
+//! [`deadline`] keeps time for giving the credential back and answering CloudFormation.
+
+pub mod config;
+pub mod credential;
+pub mod custom_resource;
+pub mod data_source;
+pub mod deadline;
+pub mod error;
+pub mod grafana;
+pub mod handler;
+pub mod health;
+pub mod secret;
+pub mod workspace;

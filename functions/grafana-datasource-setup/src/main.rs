@@ -1,1 +1,46 @@
-fn main() {}
+//! Wiring: the log, the clients, the runtime loop.
+
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use grafana_datasource_setup::grafana::http_client;
+use grafana_datasource_setup::handler::Setup;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    startup::log(&["grafana_datasource_setup"]);
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .operation_attempt_timeout(Duration::from_secs(8))
+        .operation_timeout(Duration::from_secs(30))
+        .build();
+    let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .retry_config(RetryConfig::standard().with_max_attempts(4))
+        .timeout_config(timeouts)
+        .load()
+        .await;
+    let setup = Setup {
+        client: aws_sdk_grafana::Client::new(&aws),
+        http: http_client()?,
+        variables: variable,
+    };
+    startup::serve(|event| setup.handle(event, now())).await
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge where the environment comes in"
+)]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge where the time comes in"
+)]
+fn now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}

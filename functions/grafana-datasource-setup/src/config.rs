@@ -1,0 +1,257 @@
+//! What to set up: resource properties over environment variables over defaults.
+//!
+//! Read for each request and not at the start: a function that cannot start never answers
+//! CloudFormation, which then waits an hour for it.
+
+use amp::WorkspaceUrl;
+use serde_json::{Map, Value};
+use startup::Environment;
+
+use crate::error::SetupError;
+
+/// One setting: its variable for manual runs, its property for CloudFormation.
+struct Setting {
+    variable: &'static str,
+    property: &'static str,
+}
+
+const GRAFANA_WORKSPACE: Setting = Setting {
+    variable: "GRAFANA_WORKSPACE_ID",
+    property: "GrafanaWorkspaceId",
+};
+const AMP_WORKSPACE: Setting = Setting {
+    variable: "AMP_WORKSPACE_URL",
+    property: "AmpWorkspaceUrl",
+};
+const AMP_REGION: Setting = Setting {
+    variable: "AMP_REGION",
+    property: "AmpRegion",
+};
+const NAME: Setting = Setting {
+    variable: "DATASOURCE_NAME",
+    property: "DataSourceName",
+};
+const UID: Setting = Setting {
+    variable: "DATASOURCE_UID",
+    property: "DataSourceUid",
+};
+const SETTINGS: [Setting; 5] = [GRAFANA_WORKSPACE, AMP_WORKSPACE, AMP_REGION, NAME, UID];
+
+const DEFAULT_NAME: &str = "Amazon Managed Prometheus";
+const DEFAULT_UID: &str = "amazon-managed-prometheus";
+
+/// Grafana: `MaxUIDLength` in pkg/util/shortid_generator.go, `maxDatasourceNameLen` and
+/// `maxDatasourceUrlLen` in pkg/services/datasources/service/datasource.go.
+const MAX_UID_LENGTH: usize = 40;
+const MAX_NAME_LENGTH: usize = 190;
+const MAX_URL_LENGTH: usize = 255;
+
+/// Checked settings of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `g-…`.
+    pub grafana_workspace: String,
+    /// The data source wanted.
+    pub wanted: Wanted,
+}
+
+/// The data source wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Grafana's key for it, unless a source made by a person is adopted.
+    pub uid: String,
+    /// What people see.
+    pub name: String,
+    /// The AMP workspace.
+    pub url: WorkspaceUrl,
+    /// The region that requests to AMP are signed for.
+    pub region: String,
+}
+
+impl Settings {
+    /// Reads `properties` (of a CloudFormation request) over `variables`.
+    ///
+    /// # Errors
+    /// All that is missing or wrong, at once.
+    pub fn read(
+        properties: Option<&Map<String, Value>>,
+        variables: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, SetupError> {
+        let label = |setting: &Setting| match properties {
+            Some(_) => setting.property,
+            None => setting.variable,
+        };
+        let lookup = |label: &str| {
+            let is_asked =
+                |setting: &&Setting| [setting.property, setting.variable].contains(&label);
+            let setting = SETTINGS.iter().find(is_asked)?;
+            property(properties, setting.property).or_else(|| variables(setting.variable))
+        };
+        let home_region = variables("AWS_REGION").unwrap_or_default();
+
+        let mut environment = Environment::new(lookup);
+        let grafana_workspace = environment.required(label(&GRAFANA_WORKSPACE), workspace_id);
+        let url = environment.required(label(&AMP_WORKSPACE), amp_url);
+        // AMP accepts a signature for its own region only, and its host name tells which.
+        let default_region = url
+            .as_ref()
+            .and_then(WorkspaceUrl::region)
+            .unwrap_or(&home_region);
+        let region = environment.or(label(&AMP_REGION), default_region.to_owned(), region);
+        let name = environment.or(label(&NAME), DEFAULT_NAME.to_owned(), name);
+        let uid = environment.or(label(&UID), DEFAULT_UID.to_owned(), uid);
+
+        let settings = (|| {
+            let wanted = Wanted {
+                uid: uid?,
+                name: name?,
+                url: url?,
+                region: region?,
+            };
+            Some(Self {
+                grafana_workspace: grafana_workspace?,
+                wanted,
+            })
+        })();
+        environment
+            .finish(settings)
+            .map_err(|error| SetupError::InvalidConfiguration(error.to_string()))
+    }
+}
+
+/// A property as text, whatever JSON type a template gave it; blank counts as absent.
+fn property(properties: Option<&Map<String, Value>>, name: &str) -> Option<String> {
+    let text = match properties?.get(name)? {
+        Value::Null => return None,
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    Some(text).filter(|text| !text.trim().is_empty())
+}
+
+/// `WorkspaceId`: <https://docs.aws.amazon.com/grafana/latest/APIReference/API_DescribeWorkspace.html>
+pub(crate) fn workspace_id(text: &str) -> Result<String, &'static str> {
+    let digits = text.strip_prefix("g-").unwrap_or_default();
+    let is_id = digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id
+        .then(|| text.to_owned())
+        .ok_or("expected g- and ten hexadecimal digits")
+}
+
+fn amp_url(text: &str) -> Result<WorkspaceUrl, String> {
+    let url = WorkspaceUrl::parse(text).map_err(|error| error.to_string())?;
+    if url.as_str().len() > MAX_URL_LENGTH {
+        return Err(format!(
+            "expected at most {MAX_URL_LENGTH} characters, Grafana's limit"
+        ));
+    }
+    Ok(url)
+}
+
+fn region(text: &str) -> Result<String, &'static str> {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (text.contains('-') && text.bytes().all(is_word))
+        .then(|| text.to_owned())
+        .ok_or("expected an AWS region like us-east-2")
+}
+
+fn name(text: &str) -> Result<String, String> {
+    (text.chars().count() <= MAX_NAME_LENGTH)
+        .then(|| text.to_owned())
+        .ok_or_else(|| format!("expected at most {MAX_NAME_LENGTH} characters, Grafana's limit"))
+}
+
+/// `ValidateUID`: pkg/util/shortid_generator.go.
+pub(crate) fn uid(text: &str) -> Result<String, String> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    ((1..=MAX_UID_LENGTH).contains(&text.len()) && text.bytes().all(is_allowed))
+        .then(|| text.to_owned())
+        .ok_or_else(|| format!("expected 1 to {MAX_UID_LENGTH} letters, digits, - or _"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const AMP: &str = "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-0123abcd";
+
+    fn read(properties: Option<Value>, variables: &[(&str, &str)]) -> Result<Settings, SetupError> {
+        let properties = properties.map(|value| value.as_object().unwrap().clone());
+        Settings::read(properties.as_ref(), |name| {
+            variables
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn two_settings_are_enough() {
+        let amp = format!("{AMP}/api/v1/remote_write");
+        let settings = read(
+            None,
+            &[
+                ("GRAFANA_WORKSPACE_ID", "g-0123456789"),
+                ("AMP_WORKSPACE_URL", &amp),
+            ],
+        )
+        .unwrap();
+        assert_eq!(settings.grafana_workspace, "g-0123456789");
+        assert_eq!(
+            settings.wanted,
+            Wanted {
+                uid: "amazon-managed-prometheus".into(),
+                name: "Amazon Managed Prometheus".into(),
+                url: WorkspaceUrl::parse(AMP).unwrap(),
+                region: "us-east-2".into(),
+            }
+        );
+    }
+
+    #[test]
+    fn properties_win_over_variables_and_blank_ones_do_not() {
+        let properties = json!({
+            "ServiceToken": "arn:aws:lambda:…", "GrafanaWorkspaceId": "g-aaaaaaaaaa",
+            "AmpRegion": "eu-west-1", "DataSourceName": " ",
+        });
+        let variables = [
+            ("GRAFANA_WORKSPACE_ID", "g-bbbbbbbbbb"),
+            ("AMP_WORKSPACE_URL", AMP),
+            ("DATASOURCE_NAME", "From the environment"),
+        ];
+        let settings = read(Some(properties), &variables).unwrap();
+        assert_eq!(settings.grafana_workspace, "g-aaaaaaaaaa");
+        assert_eq!(settings.wanted.region, "eu-west-1");
+        assert_eq!(settings.wanted.name, "From the environment");
+    }
+
+    #[test]
+    fn an_amp_workspace_behind_another_host_name_is_in_the_functions_region() {
+        let variables = [
+            ("GRAFANA_WORKSPACE_ID", "g-0123456789"),
+            ("AMP_WORKSPACE_URL", "http://127.0.0.1:9090/workspaces/ws-1"),
+            ("AWS_REGION", "ap-northeast-2"),
+        ];
+        assert_eq!(
+            read(None, &variables).unwrap().wanted.region,
+            "ap-northeast-2"
+        );
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once_by_the_name_the_user_wrote() {
+        let properties = json!({"GrafanaWorkspaceId": 7, "DataSourceUid": "a b"});
+        let error = read(Some(properties), &[("AWS_REGION", "us-east-2")])
+            .unwrap_err()
+            .to_string();
+        for part in [
+            "GrafanaWorkspaceId=\"7\"",
+            "AmpWorkspaceUrl is not set",
+            "DataSourceUid=\"a b\"",
+        ] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+}

@@ -1,0 +1,563 @@
+//! Which data source Grafana should have, and what is to be written for it. Pure.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::config::Wanted;
+use crate::error::SetupError;
+use crate::workspace::Version;
+
+/// Grafana's own data source. Signs requests to AMP up to Grafana 11.
+pub const PROMETHEUS: &str = "prometheus";
+
+/// The plugin that signs requests to AMP from Grafana 12 on, where the core type no longer can:
+/// <https://docs.aws.amazon.com/grafana/latest/userguide/amazon-prometheus-data-source.html>
+pub const AMP_PLUGIN: &str = "grafana-amazonprometheus-datasource";
+
+/// The first Grafana whose core type cannot sign:
+/// <https://docs.aws.amazon.com/grafana/latest/userguide/prometheus-manually-adding.html>
+const FIRST_WITHOUT_CORE_SIGV4: u32 = 12;
+
+/// AMG's "Workspace IAM role": grafana-aws-sdk-react, src/providers.ts. Grafana accepts any other
+/// text too, and then fails at query time.
+const WORKSPACE_ROLE: &str = "ec2_iam_role";
+
+/// The `jsonData` key of our [`Mark`]; Grafana keeps keys that it doesn't know.
+const MARK: &str = "grafanaDatasourceSetup";
+
+/// A data source as Grafana's HTTP API reads and writes it (pkg/api/dtos/datasource.go,
+/// pkg/services/datasources/models.go). Secure fields are not read, and stay as they are when not
+/// written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DataSource {
+    /// Its key.
+    pub uid: String,
+    /// Its name, unique in the workspace.
+    pub name: String,
+    /// Plugin id.
+    #[serde(rename = "type")]
+    pub source_type: String,
+    /// `proxy`: Grafana's backend sends the queries.
+    pub access: String,
+    /// Where queries go.
+    pub url: String,
+    user: String,
+    database: String,
+    basic_auth: bool,
+    basic_auth_user: String,
+    with_credentials: bool,
+    /// New panels use it.
+    pub is_default: bool,
+    #[serde(deserialize_with = "empty_when_null")]
+    json_data: Map<String, Value>,
+    /// Counts writes; one with an old number is refused (pkg/services/datasources/service/store.go).
+    version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_version: Option<String>,
+    /// Provisioned from a file, or by AWS.
+    #[serde(skip_serializing)]
+    pub read_only: bool,
+}
+
+/// What is remembered in the data source itself, for the day the stack is deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mark {
+    /// Made by this function; else made by a person and adopted.
+    made: bool,
+    /// The uid in the settings: which stack's resource this is.
+    uid: String,
+    /// The default data source before this one became it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_default: Option<String>,
+}
+
+/// What this Grafana can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edition {
+    /// The workspace's Grafana version.
+    pub version: Version,
+    /// Whether [`AMP_PLUGIN`] is installed.
+    pub has_amp_plugin: bool,
+}
+
+/// What to write so that Grafana has the data source wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// There is none: add this.
+    Create(DataSource),
+    /// There is one: change it into this.
+    Update {
+        /// Its present uid.
+        uid: String,
+        /// What it becomes.
+        into: DataSource,
+    },
+    /// There is one just as wanted: write nothing.
+    Unchanged(DataSource),
+}
+
+/// What to take back so that nothing of ours is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// The data source's uid.
+    pub uid: String,
+    /// This function made it, so it is to be deleted; else it stays, without our mark.
+    pub made: bool,
+    /// The data source that becomes the default again.
+    pub default_again: Option<String>,
+}
+
+fn empty_when_null<'de, D>(deserializer: D) -> Result<Map<String, Value>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl DataSource {
+    /// What this function remembers in it, if it ever wrote it.
+    fn mark(&self) -> Option<Mark> {
+        serde_json::from_value(self.json_data.get(MARK)?.clone()).ok()
+    }
+
+    /// This data source as the default; everything else stays.
+    pub fn as_default(mut self) -> Self {
+        self.is_default = true;
+        self
+    }
+
+    /// This data source without what this function remembers in it.
+    pub fn without_mark(mut self) -> Self {
+        self.json_data.remove(MARK);
+        self
+    }
+
+    fn set(&mut self, wanted: &Wanted, source_type: &str) {
+        self.name = wanted.name.clone();
+        self.source_type = source_type.to_owned();
+        self.access = "proxy".to_owned();
+        // A trailing slash is harmless: Grafana joins paths (pkg/promlib/client/client.go).
+        if self.url.trim_end_matches('/') != wanted.url.as_str() {
+            self.url = wanted.url.as_str().to_owned();
+        }
+        self.basic_auth = false;
+        self.is_default = true;
+        // Keys: pkg/services/datasources/service/datasource.go, httpClientOptions. The flag must be
+        // a JSON boolean: https://github.com/grafana/grafana/issues/41703
+        self.json_data.insert("sigV4Auth".into(), json!(true));
+        self.json_data
+            .insert("sigV4AuthType".into(), json!(WORKSPACE_ROLE));
+        self.json_data
+            .insert("sigV4Region".into(), json!(wanted.region));
+    }
+
+    fn set_mark(&mut self, mark: &Mark) {
+        self.json_data.insert(MARK.into(), json!(mark));
+    }
+}
+
+/// The data source to set up among those that Grafana has: the one with the uid wanted, else the
+/// one with the name wanted.
+///
+/// # Errors
+/// That one is of another kind or read-only, or name and uid belong to two different ones.
+pub fn find<'a>(
+    wanted: &Wanted,
+    sources: &'a [DataSource],
+) -> Result<Option<&'a DataSource>, SetupError> {
+    let by_name = sources.iter().find(|source| source.name == wanted.name);
+    let by_uid = sources.iter().find(|source| source.uid == wanted.uid);
+    let Some(found) = by_uid.or(by_name) else {
+        return Ok(None);
+    };
+    if let Some(namesake) = by_name.filter(|namesake| namesake.uid != found.uid) {
+        return Err(name_taken(namesake));
+    }
+    if ![PROMETHEUS, AMP_PLUGIN].contains(&found.source_type.as_str()) {
+        return Err(name_taken(found));
+    }
+    if found.read_only {
+        let (name, uid) = (found.name.clone(), found.uid.clone());
+        return Err(SetupError::ReadOnly { name, uid });
+    }
+    Ok(Some(found))
+}
+
+/// Decides what to write for `wanted`, given the data source found and the uid of the default one.
+///
+/// # Errors
+/// No type of this Grafana can sign requests to AMP.
+pub fn plan(
+    wanted: &Wanted,
+    edition: &Edition,
+    found: Option<&DataSource>,
+    default: Option<&str>,
+) -> Result<Plan, SetupError> {
+    let source_type = source_type(edition, found)?;
+    Ok(match found {
+        None => Plan::Create(created(wanted, source_type, default)),
+        Some(found) => changed(wanted, source_type, found, default),
+    })
+}
+
+fn created(wanted: &Wanted, source_type: &str, default: Option<&str>) -> DataSource {
+    let mut source = DataSource {
+        uid: wanted.uid.clone(),
+        ..DataSource::default()
+    };
+    source.set(wanted, source_type);
+    // Longer queries than a URL can carry; a person's own choice is never changed.
+    source.json_data.insert("httpMethod".into(), json!("POST"));
+    let previous_default = default.map(str::to_owned);
+    source.set_mark(&Mark {
+        made: true,
+        uid: wanted.uid.clone(),
+        previous_default,
+    });
+    source
+}
+
+fn changed(wanted: &Wanted, source_type: &str, found: &DataSource, default: Option<&str>) -> Plan {
+    let mark = found.mark();
+    let made = mark.as_ref().is_some_and(|mark| mark.made);
+    let mut into = found.clone();
+    into.set(wanted, source_type);
+    if made {
+        into.uid.clone_from(&wanted.uid);
+    }
+    let belongs_here = mark.as_ref().is_none_or(|mark| mark.uid == wanted.uid);
+    if into == *found && belongs_here {
+        return Plan::Unchanged(into);
+    }
+    let previous_default = default
+        .filter(|default| *default != found.uid)
+        .map(str::to_owned)
+        .or_else(|| mark.and_then(|mark| mark.previous_default));
+    into.set_mark(&Mark {
+        made,
+        uid: wanted.uid.clone(),
+        previous_default,
+    });
+    Plan::Update {
+        uid: found.uid.clone(),
+        into,
+    }
+}
+
+/// Decides what to take back when the resource with `uid` is deleted.
+pub fn removal(uid: &str, sources: &[DataSource]) -> Option<Removal> {
+    let marked = sources
+        .iter()
+        .filter_map(|source| Some((source, source.mark()?)));
+    let (source, mark) = marked.into_iter().find(|(_, mark)| mark.uid == uid)?;
+    // Somebody's choice of another default since then is left alone.
+    let default_again = mark
+        .previous_default
+        .filter(|_| source.is_default)
+        .filter(|previous| sources.iter().any(|source| source.uid == *previous));
+    Some(Removal {
+        uid: source.uid.clone(),
+        made: mark.made,
+        default_again,
+    })
+}
+
+fn name_taken(source: &DataSource) -> SetupError {
+    SetupError::NameTaken {
+        name: source.name.clone(),
+        uid: source.uid.clone(),
+        source_type: source.source_type.clone(),
+    }
+}
+
+/// Grafana accepts any type text on a write, so the choice is made here: the plugin where it is
+/// installed or already in use (a source that Grafana 13 migrated stays migrated).
+fn source_type(edition: &Edition, found: Option<&DataSource>) -> Result<&'static str, SetupError> {
+    let is_migrated = found.is_some_and(|source| source.source_type == AMP_PLUGIN);
+    if edition.has_amp_plugin || is_migrated {
+        Ok(AMP_PLUGIN)
+    } else if edition.version.major() < FIRST_WITHOUT_CORE_SIGV4 {
+        Ok(PROMETHEUS)
+    } else {
+        let version = edition.version.to_string();
+        Err(SetupError::PluginMissing {
+            version,
+            plugin: AMP_PLUGIN,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use amp::WorkspaceUrl;
+
+    use super::*;
+
+    const AMP: &str = "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-1";
+
+    fn wanted() -> Wanted {
+        Wanted {
+            uid: "amp".into(),
+            name: "Prometheus of AWS".into(),
+            url: WorkspaceUrl::parse(AMP).unwrap(),
+            region: "us-east-2".into(),
+        }
+    }
+
+    fn edition(version: &str, has_amp_plugin: bool) -> Edition {
+        Edition {
+            version: Version::parse(version).unwrap(),
+            has_amp_plugin,
+        }
+    }
+
+    fn source(value: Value) -> DataSource {
+        serde_json::from_value(value).unwrap()
+    }
+
+    /// What Grafana has after a plan was carried out.
+    fn carried_out(plan: Plan) -> DataSource {
+        match plan {
+            Plan::Create(source) | Plan::Update { into: source, .. } | Plan::Unchanged(source) => {
+                source
+            }
+        }
+    }
+
+    fn hand_made() -> DataSource {
+        source(json!({
+            "uid": "P12", "name": "Prometheus of AWS", "type": "prometheus", "access": "proxy",
+            "url": "http://old", "basicAuth": true, "version": 4,
+            "jsonData": {"timeInterval": "15s", "httpMethod": "GET", "sigV4Auth": "true"},
+        }))
+    }
+
+    #[test]
+    fn the_type_follows_version_and_plugins() {
+        for (version, has_plugin, expected) in [
+            ("9.4", false, Some(PROMETHEUS)),
+            ("10.4", false, Some(PROMETHEUS)),
+            ("10.4", true, Some(AMP_PLUGIN)),
+            ("12.4", true, Some(AMP_PLUGIN)),
+            ("13.0", true, Some(AMP_PLUGIN)),
+            ("12.4", false, None),
+        ] {
+            let plan = plan(&wanted(), &edition(version, has_plugin), None, None);
+            let found = plan.ok().map(|plan| carried_out(plan).source_type);
+            assert_eq!(
+                found.as_deref(),
+                expected,
+                "{version}, plugin: {has_plugin}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_new_source_is_written_whole() {
+        let plan = plan(&wanted(), &edition("12.4", true), None, Some("loki")).unwrap();
+        let Plan::Create(source) = plan else {
+            panic!("{plan:?}")
+        };
+        assert_eq!(
+            serde_json::to_value(source).unwrap(),
+            json!({
+                "uid": "amp", "name": "Prometheus of AWS", "access": "proxy", "url": AMP,
+                "type": "grafana-amazonprometheus-datasource", "isDefault": true,
+                "user": "", "database": "", "basicAuth": false, "basicAuthUser": "",
+                "withCredentials": false, "version": 0,
+                "jsonData": {
+                    "httpMethod": "POST", "sigV4Auth": true, "sigV4AuthType": "ec2_iam_role",
+                    "sigV4Region": "us-east-2",
+                    "grafanaDatasourceSetup":
+                        {"made": true, "uid": "amp", "previousDefault": "loki"},
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_as_wanted_is_not_written_again() {
+        let edition = edition("10.4", false);
+        let made = carried_out(plan(&wanted(), &edition, None, Some("loki")).unwrap());
+        assert_eq!(
+            plan(&wanted(), &edition, Some(&made), Some("amp")).unwrap(),
+            Plan::Unchanged(made.clone())
+        );
+        let with_slash = DataSource {
+            url: format!("{AMP}/"),
+            ..made
+        };
+        assert!(matches!(
+            plan(&wanted(), &edition, Some(&with_slash), Some("amp")).unwrap(),
+            Plan::Unchanged(_)
+        ));
+    }
+
+    #[test]
+    fn each_difference_is_written() {
+        let edition = edition("10.4", false);
+        let made = carried_out(plan(&wanted(), &edition, None, None).unwrap());
+        let differ = |change: fn(&mut DataSource)| {
+            let mut source = made.clone();
+            change(&mut source);
+            source
+        };
+        for (what, found) in [
+            ("name", differ(|source| source.name = "x".into())),
+            ("access", differ(|source| source.access = "direct".into())),
+            ("url", differ(|source| source.url = format!("{AMP}/api/v1"))),
+            ("default", differ(|source| source.is_default = false)),
+            ("basic auth", differ(|source| source.basic_auth = true)),
+            (
+                "sigv4 as text",
+                differ(|source| {
+                    source.json_data.insert("sigV4Auth".into(), json!("true"));
+                }),
+            ),
+            (
+                "sigv4 type",
+                differ(|source| {
+                    source
+                        .json_data
+                        .insert("sigV4AuthType".into(), json!("workspace-iam-role"));
+                }),
+            ),
+            (
+                "region",
+                differ(|source| {
+                    source
+                        .json_data
+                        .insert("sigV4Region".into(), json!("us-west-1"));
+                }),
+            ),
+        ] {
+            let plan = plan(&wanted(), &edition, Some(&found), Some("amp")).unwrap();
+            assert_eq!(
+                plan,
+                Plan::Update {
+                    uid: "amp".into(),
+                    into: made.clone()
+                },
+                "{what}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_adopted_source_keeps_uid_and_foreign_settings() {
+        let plan = plan(
+            &wanted(),
+            &edition("9.4", false),
+            Some(&hand_made()),
+            Some("loki"),
+        );
+        let Ok(Plan::Update { uid, into }) = plan else {
+            panic!("{plan:?}")
+        };
+        assert_eq!(
+            (uid.as_str(), into.uid.as_str(), into.version),
+            ("P12", "P12", 4)
+        );
+        assert_eq!(into.json_data["timeInterval"], "15s");
+        assert_eq!(into.json_data["httpMethod"], "GET");
+        assert_eq!(into.json_data["sigV4Auth"], true);
+        assert_eq!(
+            removal("amp", &[into, source(json!({"uid": "loki"}))]),
+            Some(Removal {
+                uid: "P12".into(),
+                made: false,
+                default_again: Some("loki".into()),
+            })
+        );
+    }
+
+    #[test]
+    fn a_migrated_source_keeps_its_type_without_the_plugin_being_seen() {
+        let migrated = DataSource {
+            source_type: AMP_PLUGIN.into(),
+            ..hand_made()
+        };
+        let plan = plan(&wanted(), &edition("13.0", false), Some(&migrated), None).unwrap();
+        assert_eq!(carried_out(plan).source_type, AMP_PLUGIN);
+    }
+
+    #[test]
+    fn another_uid_in_the_settings_moves_the_source_made_before() {
+        let edition = edition("12.4", true);
+        let old = carried_out(plan(&wanted(), &edition, None, Some("loki")).unwrap());
+        let moved = Wanted {
+            uid: "amp-2".into(),
+            ..wanted()
+        };
+        let plan = plan(&moved, &edition, Some(&old), Some("amp")).unwrap();
+        let Plan::Update { uid, into } = plan else {
+            panic!("{plan:?}")
+        };
+        assert_eq!((uid.as_str(), into.uid.as_str()), ("amp", "amp-2"));
+        let now = [into, source(json!({"uid": "loki"}))];
+        assert_eq!(
+            removal("amp", &now),
+            None,
+            "CloudFormation's clean-up of the old uid"
+        );
+        let removal = removal("amp-2", &now).unwrap();
+        assert_eq!(removal.default_again.as_deref(), Some("loki"));
+    }
+
+    #[test]
+    fn what_may_not_be_touched_is_an_error() {
+        let read_only = DataSource {
+            read_only: true,
+            ..hand_made()
+        };
+        let of_another_kind = DataSource {
+            source_type: "loki".into(),
+            ..hand_made()
+        };
+        let namesake = DataSource {
+            uid: "amp".into(),
+            name: "x".into(),
+            ..hand_made()
+        };
+        for (sources, error_type) in [
+            (vec![read_only], "ReadOnly"),
+            (vec![of_another_kind], "NameTaken"),
+            (vec![hand_made(), namesake], "NameTaken"),
+        ] {
+            assert_eq!(
+                find(&wanted(), &sources).unwrap_err().error_type(),
+                error_type
+            );
+        }
+        assert!(find(&wanted(), &[]).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_default_goes_back_only_where_it_makes_sense() {
+        let made =
+            carried_out(plan(&wanted(), &edition("12.4", true), None, Some("loki")).unwrap());
+        let loki = source(json!({"uid": "loki"}));
+        let default_again = |sources: &[DataSource]| removal("amp", sources).unwrap().default_again;
+        assert_eq!(
+            default_again(&[made.clone(), loki.clone()]).as_deref(),
+            Some("loki")
+        );
+        assert_eq!(
+            default_again(std::slice::from_ref(&made)),
+            None,
+            "loki is gone"
+        );
+        let deposed = DataSource {
+            is_default: false,
+            ..made
+        };
+        assert_eq!(
+            default_again(&[deposed, loki]),
+            None,
+            "somebody chose another default"
+        );
+        assert_eq!(removal("amp", &[hand_made()]), None, "nothing of ours");
+    }
+}
