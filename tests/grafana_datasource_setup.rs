@@ -1,1 +1,18 @@
-//! .
+//! The built `grafana-datasource-setup` under Lambda's Runtime API, against doubles of Amazon
+//! Managed Grafana, Grafana, and CloudFormation's ResponseURL.
+
+#[path = "grafana_datasource_setup/world.rs"]
+mod world;
+
+#[path = "grafana_datasource_setup/events.rs"]
+mod events;
+#[path = "grafana_datasource_setup/faults.rs"]
+mod faults;
+#[path = "grafana_datasource_setup/manual.rs"]
+mod manual;
+#[path = "grafana_datasource_setup/secrets.rs"]
+mod secrets;
+#[path = "grafana_datasource_setup/sources.rs"]
+mod sources;
+#[path = "grafana_datasource_setup/versions.rs"]
+mod versions;

@@ -1,1 +1,380 @@
-//! Grafana's HTTP API.
+//! Grafana's HTTP API as of versions 8 to 13, as far as data sources go. Paths in comments are
+//! those of <https://github.com/grafana/grafana>.
+
+pub mod faults;
+pub(crate) mod server;
+mod store;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
+
+use axum::{
+    body::Bytes,
+    http::{Method, header::AUTHORIZATION, request::Parts},
+    response::Response,
+};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use self::{
+    faults::{Faults, lock},
+    server::{Server, Service, json as answer},
+    store::{Refusal, Store},
+};
+
+/// The plugin that signs requests to AMP.
+pub const AMP_PLUGIN: &str = "grafana-amazonprometheus-datasource";
+
+/// A Grafana of some version.
+#[derive(Debug)]
+pub struct Grafana {
+    server: Server,
+    state: Arc<State>,
+}
+
+/// The AMP workspace that health checks reach.
+#[derive(Clone, Debug)]
+pub struct Amp {
+    /// Its URL, without trailing slash.
+    pub url: String,
+    /// The region that requests must be signed for.
+    pub region: String,
+    /// The Grafana workspace's role has aps:QueryMetrics.
+    pub role_may_query: bool,
+}
+
+/// Tokens that Grafana lets in, shared with the control plane that makes them.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens(Arc<Mutex<BTreeMap<String, Token>>>);
+
+#[derive(Clone, Debug)]
+struct Token {
+    is_admin: bool,
+    expires: SystemTime,
+}
+
+#[derive(Debug)]
+struct State {
+    tokens: Tokens,
+    faults: Faults,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    major: u32,
+    plugins: BTreeSet<String>,
+    amp: Amp,
+    store: Store,
+    requests: Vec<String>,
+}
+
+impl Grafana {
+    /// Starts a Grafana of a major version, with the plugins AMG brings along.
+    ///
+    /// # Errors
+    /// No free port.
+    pub async fn start(major: u32, amp: Amp) -> anyhow::Result<Self> {
+        let state = Arc::new(State {
+            tokens: Tokens::default(),
+            faults: Faults::default(),
+            inner: Mutex::new(Inner {
+                major,
+                plugins: bundled_plugins(major),
+                amp,
+                store: Store::default(),
+                requests: Vec::new(),
+            }),
+        });
+        Ok(Self {
+            server: Server::start(Arc::clone(&state)).await?,
+            state,
+        })
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// The major version.
+    pub fn major(&self) -> u32 {
+        lock(&self.state.inner).major
+    }
+
+    /// Tokens that are let in.
+    pub fn tokens(&self) -> Tokens {
+        self.state.tokens.clone()
+    }
+
+    /// Faults to come, by `METHOD path`, with `:uid` and `:id` in the path's place.
+    pub fn faults(&self) -> &Faults {
+        &self.state.faults
+    }
+
+    /// Puts a data source there by hand, read-only or with secure fields if it says so.
+    pub fn add(&self, source: &Value) {
+        lock(&self.state.inner).store.provision(source);
+    }
+
+    /// Installs a plugin.
+    pub fn install(&self, plugin: &str) {
+        lock(&self.state.inner).plugins.insert(plugin.to_owned());
+    }
+
+    /// Removes a plugin.
+    pub fn uninstall(&self, plugin: &str) {
+        lock(&self.state.inner).plugins.remove(plugin);
+    }
+
+    /// Upgrades the workspace in place. From 13 on, sources that sign are migrated on start:
+    /// pkg/services/promtypemigration.
+    pub fn upgrade(&self, major: u32) {
+        let mut inner = lock(&self.state.inner);
+        inner.major = major;
+        inner.plugins.extend(bundled_plugins(major));
+        if major >= 13 {
+            inner.store.migrate_signing_sources(AMP_PLUGIN);
+        }
+    }
+
+    /// Changes what health checks find at AMP.
+    pub fn set_role_may_query(&self, may: bool) {
+        lock(&self.state.inner).amp.role_may_query = may;
+    }
+
+    /// Changes which AMP workspace health checks find.
+    pub fn set_amp_url(&self, url: &str) {
+        lock(&self.state.inner).amp.url = url.to_owned();
+    }
+
+    /// Makes a data source read-only, as a provisioned one is.
+    pub fn set_read_only(&self, uid: &str) {
+        lock(&self.state.inner).store.set_read_only(uid);
+    }
+
+    /// All data sources, whole, with their secure fields.
+    pub fn sources(&self) -> Vec<Value> {
+        lock(&self.state.inner).store.everything()
+    }
+
+    /// The data source of that uid.
+    pub fn source(&self, uid: &str) -> Option<Value> {
+        self.sources()
+            .into_iter()
+            .find(|source| source["uid"] == uid)
+    }
+
+    /// The uids of all default data sources: one at most, in a Grafana that is well.
+    pub fn defaults(&self) -> Vec<String> {
+        let sources = self
+            .sources()
+            .into_iter()
+            .filter(|source| source["isDefault"] == true);
+        sources
+            .map(|source| source["uid"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    /// Every request that came in, `METHOD path`, in order.
+    pub fn requests(&self) -> Vec<String> {
+        lock(&self.state.inner).requests.clone()
+    }
+
+    /// The requests that write.
+    pub fn writes(&self) -> Vec<String> {
+        self.requests()
+            .into_iter()
+            .filter(|request| !request.starts_with("GET "))
+            .collect()
+    }
+
+    /// Forgets the requests so far.
+    pub fn forget_requests(&self) {
+        lock(&self.state.inner).requests.clear();
+    }
+}
+
+/// AMG brings the plugin along from 12 on:
+/// <https://docs.aws.amazon.com/grafana/latest/userguide/amazon-prometheus-data-source.html>
+fn bundled_plugins(major: u32) -> BTreeSet<String> {
+    let core = ["prometheus", "loki", "cloudwatch"];
+    let amp = (major >= 12).then_some(AMP_PLUGIN);
+    core.into_iter().chain(amp).map(str::to_owned).collect()
+}
+
+impl Tokens {
+    /// Lets a token in until it expires.
+    pub fn add(&self, key: &str, is_admin: bool, expires: SystemTime) {
+        lock(&self.0).insert(key.to_owned(), Token { is_admin, expires });
+    }
+
+    /// Lets a token in no more.
+    pub fn remove(&self, key: &str) {
+        lock(&self.0).remove(key);
+    }
+
+    fn check(&self, header: Option<&str>) -> Result<(), Response> {
+        let unauthorized = |message: &str| answer(401, &json!({"message": message}));
+        // pkg/services/contexthandler/contexthandler.go
+        let Some(key) = header.and_then(|header| header.strip_prefix("Bearer ")) else {
+            return Err(unauthorized("Unauthorized"));
+        };
+        // pkg/services/authn/clients/api_key.go: errAPIKeyInvalid, errAPIKeyExpired
+        let token = lock(&self.0).get(key).cloned();
+        let token = token.ok_or_else(|| unauthorized("Invalid API key"))?;
+        if token.expires <= SystemTime::now() {
+            return Err(unauthorized("Expired API key"));
+        }
+        if token.is_admin {
+            return Ok(());
+        }
+        // pkg/services/accesscontrol/middleware.go, deny
+        Err(answer(
+            403,
+            &json!({
+                "title": "Access denied",
+                "message": "You'll need additional permissions to perform this action. \
+                            Permissions needed: datasources:read",
+                "accessErrorId": "ACE0123456789",
+            }),
+        ))
+    }
+}
+
+impl Service for State {
+    fn operation(&self, parts: &Parts) -> String {
+        let path = parts.uri.path();
+        let path = match path.strip_prefix("/api/datasources/uid/") {
+            Some(rest) if rest.ends_with("/health") => "/api/datasources/uid/:uid/health",
+            Some(_) => "/api/datasources/uid/:uid",
+            None if path.starts_with("/api/plugins/") => "/api/plugins/:id/settings",
+            None => path,
+        };
+        format!("{} {path}", parts.method)
+    }
+
+    fn serve(&self, parts: &Parts, body: &Bytes) -> Response {
+        lock(&self.inner)
+            .requests
+            .push(format!("{} {}", parts.method, parts.uri.path()));
+        let header = parts
+            .headers
+            .get(AUTHORIZATION)
+            .and_then(|header| header.to_str().ok());
+        if let Err(refusal) = self.tokens.check(header) {
+            return refusal;
+        }
+        let path = parts
+            .uri
+            .path()
+            .split('/')
+            .skip(1)
+            .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned());
+        let path: Vec<String> = path.collect();
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let outcome = lock(&self.inner).serve(&parts.method, &path, body);
+        match outcome {
+            Ok(body) => answer(200, &body),
+            Err(Refusal { status, body }) => answer(status, &body),
+        }
+    }
+
+    fn failure(&self, status: u16) -> Response {
+        answer(status, &json!({"message": format!("fault {status}")}))
+    }
+
+    fn faults(&self) -> &Faults {
+        &self.faults
+    }
+}
+
+impl Inner {
+    /// Routes: pkg/api/api.go.
+    fn serve(&mut self, method: &Method, path: &[&str], body: &[u8]) -> Result<Value, Refusal> {
+        match (method.as_str(), path) {
+            ("GET", ["api", "datasources"]) => Ok(self.store.list()),
+            ("POST", ["api", "datasources"]) => self.store.add(body),
+            ("GET", ["api", "datasources", "uid", uid]) => self.store.get(uid),
+            ("PUT", ["api", "datasources", "uid", uid]) => self.store.update(uid, body),
+            ("DELETE", ["api", "datasources", "uid", uid]) => self.store.delete(uid),
+            ("GET", ["api", "datasources", "uid", uid, "health"]) => self.health(uid),
+            ("GET", ["api", "plugins", id, "settings"]) => self.plugin_settings(id),
+            // https://grafana.com/whats-new/2026-04-14-deprecated-data-source-apis-disabled-by-default/
+            (_, ["api", "datasources", id]) if self.major < 13 => {
+                let uid = self.store.uid_of(id)?;
+                match method.as_str() {
+                    "GET" => self.store.get(&uid),
+                    "PUT" => self.store.update(&uid, body),
+                    "DELETE" => self.store.delete(&uid),
+                    _ => Err(Refusal::new(404, "Not found")),
+                }
+            }
+            _ => Err(Refusal::new(404, "Not found")),
+        }
+    }
+
+    /// GetPluginSettingByID, pkg/api/plugins.go.
+    fn plugin_settings(&self, id: &str) -> Result<Value, Refusal> {
+        if self.plugins.contains(id) {
+            Ok(json!({"id": id, "type": "datasource", "enabled": true}))
+        } else {
+            Err(Refusal::new(
+                404,
+                "Plugin not found, no installed plugin with that id",
+            ))
+        }
+    }
+
+    /// checkDatasourceHealth, pkg/api/datasources.go: 400 when the plugin says it is not well.
+    fn health(&self, uid: &str) -> Result<Value, Refusal> {
+        let source = self.store.get(uid)?;
+        let source_type = source["type"].as_str().unwrap_or_default();
+        if !self.plugins.contains(source_type) {
+            return Err(Refusal::new(404, "Plugin not found"));
+        }
+        match self.query(&source) {
+            Ok(()) => {
+                Ok(json!({"status": "OK", "message": "Successfully queried the Prometheus API."}))
+            }
+            // getHealthCheckMessage, pkg/promlib/healthcheck.go
+            Err(cause) => {
+                let message =
+                    format!("{cause} - There was an error returned querying the Prometheus API.");
+                Err(Refusal {
+                    status: 400,
+                    body: json!({"status": "ERROR", "message": message}),
+                })
+            }
+        }
+    }
+
+    /// What becomes of the health check's query `1+1`.
+    fn query(&self, source: &Value) -> Result<(), String> {
+        let settings = &source["jsonData"];
+        // pkg/services/datasources/service/datasource.go, httpClientOptions: MustBool(false), so
+        // the text "true" is false. From 12 on the core type doesn't sign at all:
+        // https://docs.aws.amazon.com/grafana/latest/userguide/prometheus-manually-adding.html
+        let can_sign = source["type"] == AMP_PLUGIN || self.major < 12;
+        if settings["sigV4Auth"] != true || !can_sign {
+            return Err("403 Forbidden".to_owned());
+        }
+        // grafana-aws-sdk, pkg/awsds/settings.go: AMG allows its workspace role.
+        let auth = settings["sigV4AuthType"].as_str().unwrap_or_default();
+        if auth != "ec2_iam_role" {
+            return Err(format!("trying to use non-allowed auth method {auth}"));
+        }
+        let url = source["url"].as_str().unwrap_or_default();
+        // pkg/promlib/client/client.go, createUrl joins paths: a slash more is harmless.
+        if url.trim_end_matches('/') != self.amp.url {
+            return Err("404 Not Found".to_owned());
+        }
+        if settings["sigV4Region"] != self.amp.region.as_str() || !self.amp.role_may_query {
+            return Err("403 Forbidden".to_owned());
+        }
+        Ok(())
+    }
+}

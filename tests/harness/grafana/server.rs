@@ -1,0 +1,87 @@
+//! What the doubles of this folder's services have in common: a loopback server with faults.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    extract::{Request, State},
+    http::{StatusCode, header::CONTENT_TYPE, request::Parts},
+    response::Response,
+};
+use serde_json::Value;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use super::faults::{Fault, Faults};
+
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// A service under test's eyes.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// What a request asks for, by the name that faults go by.
+    fn operation(&self, parts: &Parts) -> String;
+    /// Does it.
+    fn serve(&self, parts: &Parts, body: &Bytes) -> Response;
+    /// The answer to a request that fails with `status`.
+    fn failure(&self, status: u16) -> Response;
+    /// Faults to come.
+    fn faults(&self) -> &Faults;
+}
+
+/// A server on a free loopback port; stops when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    pub(crate) async fn start<S: Service>(service: Arc<S>) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let router = Router::new().fallback(answer::<S>).with_state(service);
+        let task = tokio::spawn(async move {
+            axum::serve(listener, router)
+                .await
+                .expect("a server never ends by itself");
+        });
+        Ok(Self { address, task })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer<S: Service>(State(service): State<Arc<S>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, MAX_BODY_BYTES).await.unwrap_or_default();
+    match service.faults().next(&service.operation(&parts)) {
+        None => service.serve(&parts, &body),
+        Some(Fault::Status(status)) => service.failure(status),
+        Some(Fault::StatusAfter(status)) => {
+            service.serve(&parts, &body);
+            service.failure(status)
+        }
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::HangAfter) => {
+            service.serve(&parts, &body);
+            std::future::pending().await
+        }
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: u16, body: &Value) -> Response {
+    Response::builder()
+        .status(StatusCode::from_u16(status).expect("a status code"))
+        .header(CONTENT_TYPE, "application/json")
+        .body(Body::from(body.to_string()))
+        .expect("plain headers")
+}
