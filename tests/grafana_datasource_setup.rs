@@ -1,9 +1,17 @@
 //! The built `grafana-datasource-setup` under Lambda's Runtime API, against doubles of Amazon
 //! Managed Grafana, Grafana, and CloudFormation's ResponseURL.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "in a test's helpers too a failed unwrap is a failed test, and the clock is the world's"
+)]
+
 #[path = "grafana_datasource_setup/world.rs"]
 mod world;
 
+#[path = "grafana_datasource_setup/credential.rs"]
+mod credential;
 #[path = "grafana_datasource_setup/events.rs"]
 mod events;
 #[path = "grafana_datasource_setup/faults.rs"]

@@ -187,21 +187,22 @@ async fn a_response_that_nobody_takes_fails_the_invocation() {
 }
 
 #[tokio::test]
-async fn everything_hanging_is_answered_before_lambda_ends_it() {
-    for hanging in [
-        "DescribeWorkspace",
-        "CreateWorkspaceServiceAccount",
-        "CreateWorkspaceServiceAccountToken",
-    ] {
+async fn everything_hanging_from_some_call_on_is_answered_before_lambda_ends_it() {
+    let hanging_from = async |operation| {
         let world = World::new(12).await;
-        world.amg.faults().inject_always(hanging, Fault::Hang);
+        world.amg.faults().inject_always(operation, Fault::Hang);
         world.grafana.faults().inject_always(ANY, Fault::Hang);
         let answer = world
             .request_within(&world.event("create"), seconds(4))
             .await;
         reason(&answer, "OutOfTime");
         world.assert_no_credential_left();
-    }
+    };
+    tokio::join!(
+        hanging_from("DescribeWorkspace"),
+        hanging_from("CreateWorkspaceServiceAccount"),
+        hanging_from("CreateWorkspaceServiceAccountToken"),
+    );
 }
 
 #[tokio::test]
@@ -250,12 +251,9 @@ async fn what_a_killed_run_left_behind_is_removed_by_the_next() {
     world.grafana.faults().inject_always(ANY, Fault::Hang);
     let event = world.event("create").to_string();
     let killed = async {
-        let made = async {
-            while world.amg.live().tokens == 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(PATIENCE, made).await.expect("a token is made");
+        timeout(PATIENCE, world.amg.token_made())
+            .await
+            .expect("a token is made");
         world.function.kill().await;
     };
     let (outcome, ()) = tokio::join!(
@@ -395,12 +393,7 @@ async fn a_delete_that_overtakes_its_create_waits_for_it() {
     let other = world.another_function().await;
     let create = world.event("create").to_string();
     let delete = async {
-        let held = async {
-            while world.amg.live().tokens == 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(PATIENCE, held)
+        timeout(PATIENCE, world.amg.token_made())
             .await
             .expect("the create makes a token");
         other

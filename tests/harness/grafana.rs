@@ -217,31 +217,27 @@ impl Tokens {
         lock(&self.0).remove(key);
     }
 
-    fn check(&self, header: Option<&str>) -> Result<(), Response> {
-        let unauthorized = |message: &str| answer(401, &json!({"message": message}));
+    fn check(&self, header: Option<&str>) -> Result<(), Refusal> {
         // pkg/services/contexthandler/contexthandler.go
-        let Some(key) = header.and_then(|header| header.strip_prefix("Bearer ")) else {
-            return Err(unauthorized("Unauthorized"));
-        };
+        let key = header.and_then(|header| header.strip_prefix("Bearer "));
+        let key = key.ok_or_else(|| Refusal::new(401, "Unauthorized"))?;
         // pkg/services/authn/clients/api_key.go: errAPIKeyInvalid, errAPIKeyExpired
         let token = lock(&self.0).get(key).cloned();
-        let token = token.ok_or_else(|| unauthorized("Invalid API key"))?;
+        let token = token.ok_or_else(|| Refusal::new(401, "Invalid API key"))?;
         if token.expires <= SystemTime::now() {
-            return Err(unauthorized("Expired API key"));
+            return Err(Refusal::new(401, "Expired API key"));
         }
         if token.is_admin {
             return Ok(());
         }
         // pkg/services/accesscontrol/middleware.go, deny
-        Err(answer(
-            403,
-            &json!({
-                "title": "Access denied",
-                "message": "You'll need additional permissions to perform this action. \
-                            Permissions needed: datasources:read",
-                "accessErrorId": "ACE0123456789",
-            }),
-        ))
+        let body = json!({
+            "title": "Access denied",
+            "message": "You'll need additional permissions to perform this action. \
+                        Permissions needed: datasources:read",
+            "accessErrorId": "ACE0123456789",
+        });
+        Err(Refusal { status: 403, body })
     }
 }
 
@@ -265,19 +261,10 @@ impl Service for State {
             .headers
             .get(AUTHORIZATION)
             .and_then(|header| header.to_str().ok());
-        if let Err(refusal) = self.tokens.check(header) {
-            return refusal;
-        }
-        let path = parts
-            .uri
-            .path()
-            .split('/')
-            .skip(1)
-            .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned());
-        let path: Vec<String> = path.collect();
+        let path: Vec<String> = parts.uri.path().split('/').skip(1).map(decoded).collect();
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        let outcome = lock(&self.inner).serve(&parts.method, &path, body);
-        match outcome {
+        let checked = self.tokens.check(header);
+        match checked.and_then(|()| lock(&self.inner).serve(&parts.method, &path, body)) {
             Ok(body) => answer(200, &body),
             Err(Refusal { status, body }) => answer(status, &body),
         }
@@ -290,6 +277,10 @@ impl Service for State {
     fn faults(&self) -> &Faults {
         &self.faults
     }
+}
+
+fn decoded(segment: &str) -> String {
+    percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
 impl Inner {

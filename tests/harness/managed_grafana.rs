@@ -17,6 +17,7 @@ use axum::{
 };
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use self::credentials::{Credentials, Page};
 use crate::{
@@ -45,6 +46,7 @@ pub struct ManagedGrafana {
 struct State {
     verifier: Verifier,
     faults: Faults,
+    token_made: Notify,
     inner: Mutex<Inner>,
 }
 
@@ -88,6 +90,7 @@ impl ManagedGrafana {
                 service: "grafana",
             },
             faults: Faults::default(),
+            token_made: Notify::new(),
             inner: Mutex::new(Inner {
                 workspace: Some(workspace),
                 credentials: Credentials::new(grafana.tokens()),
@@ -161,6 +164,11 @@ impl ManagedGrafana {
     /// What exists right now.
     pub fn live(&self) -> Live {
         lock(&self.state.inner).credentials.live()
+    }
+
+    /// Waits until a token is made.
+    pub async fn token_made(&self) {
+        self.state.token_made.notified().await;
     }
 
     /// Every key and token ever handed out.
@@ -256,7 +264,12 @@ impl Service for State {
         );
         let query = parts.uri.query().unwrap_or_default();
         match lock(&self.inner).call(parts.method.as_str(), &borrowed(&path), query, &body) {
-            Ok(body) => answer(200, &body),
+            Ok(body) => {
+                if body.get("serviceAccountToken").is_some() {
+                    self.token_made.notify_one();
+                }
+                answer(200, &body)
+            }
             Err(exception) => exception.response(),
         }
     }

@@ -267,7 +267,7 @@ fn command(body: &[u8]) -> Result<Command, Refusal> {
         );
     }
     for name in FLAGS {
-        let value = body.get(name).cloned().unwrap_or_else(|| json!(false));
+        let value = body.get(name).cloned().unwrap_or(Value::Bool(false));
         fields.insert(
             name.into(),
             Some(value).filter(Value::is_boolean).ok_or_else(bad)?,
