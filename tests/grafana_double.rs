@@ -128,7 +128,7 @@ async fn grafana_refuses_what_its_commands_refuse() {
             "{what}"
         );
     }
-    assert_eq!(grafana.sources(), [json!({}); 0]);
+    assert!(grafana.sources().is_empty());
 }
 
 #[tokio::test]

@@ -363,6 +363,8 @@ async fn the_same_request_one_after_the_other_ends_in_one_data_source() {
 #[tokio::test]
 async fn the_same_request_at_the_same_time_ends_in_one_data_source() {
     let world = World::new(12).await;
+    // Whoever comes first is still at it when the other one comes.
+    world.grafana.faults().inject(LIST, 2, Fault::Status(503));
     let other = world.another_function().await;
     let event = world.event("create").to_string();
     let (one, two) = tokio::join!(
@@ -404,6 +406,12 @@ async fn a_delete_that_overtakes_its_create_waits_for_it() {
         tokio::join!(world.function.invoke_with_timeout(create, PATIENCE), delete);
     assert!(matches!(created.unwrap(), Outcome::Reply(_)));
     assert!(matches!(deleted.unwrap(), Outcome::Reply(_)));
+    world.bucket.accepted().iter().for_each(assert_success);
+    assert_eq!(
+        world.grafana.writes().len(),
+        3,
+        "made, default given back, deleted"
+    );
     assert_eq!(world.grafana.defaults(), ["loki"], "{}", other.log());
     assert!(world.grafana.source(UID).is_none());
     world.assert_no_credential_left();

@@ -15,10 +15,9 @@ struct Row {
 
 #[tokio::test]
 async fn every_version_from_create_to_delete() {
-    let mut table = format!(
-        "\n| Grafana | step | type | default | health | writes to Grafana | credentials left |\n\
-         | --- | --- | --- | --- | --- | --- | --- |\n"
-    );
+    let mut table = "| Grafana | step | type | default | health | writes to Grafana | credentials \
+                     left |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+        .to_owned();
     for (major, source_type) in [
         (9, "prometheus"),
         (10, "prometheus"),
@@ -38,7 +37,7 @@ async fn every_version_from_create_to_delete() {
             );
         }
     }
-    eprintln!("{table}");
+    eprintln!("\n{table}");
 }
 
 async fn life(major: u32, source_type: &str) -> Vec<Row> {

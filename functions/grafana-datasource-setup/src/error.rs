@@ -23,7 +23,8 @@ pub enum SetupError {
 
     /// The workspace is in a state that it doesn't leave by itself.
     #[error(
-        "Grafana workspace {workspace} is {status}: repair or replace the workspace, then run this again"
+        "Grafana workspace {workspace} is {status}: repair or replace the workspace, then run this \
+         again"
     )]
     WorkspaceUnusable {
         /// `g-…`.
@@ -61,7 +62,8 @@ pub enum SetupError {
 
     /// No room for one more service account or token in the workspace.
     #[error(
-        "grafana:{operation} is over a quota of the workspace: {message}; delete service account tokens that are no longer used, expired ones count too"
+        "grafana:{operation} is over a quota of the workspace: {message}; delete service account \
+         tokens that are no longer used, expired ones count too"
     )]
     QuotaExceeded {
         /// AMG's name of the operation.
@@ -99,7 +101,8 @@ pub enum SetupError {
 
     /// Grafana itself didn't answer, or failed inside.
     #[error(
-        "Grafana doesn't answer {request}: {cause}; if the workspace has network access control, let the function in"
+        "Grafana doesn't answer {request}: {cause}; if the workspace has network access control, let \
+         the function in"
     )]
     GrafanaUnavailable {
         /// Method and path.
@@ -136,7 +139,9 @@ pub enum SetupError {
 
     /// No data source type of this Grafana can sign requests to AMP.
     #[error(
-        "Grafana {version} reads AMP through plugin {plugin}, which is not installed: install it in Grafana (Administration, Plugins; the workspace's plugin management must be on), then run this again"
+        "Grafana {version} reads AMP through plugin {plugin}, which is not installed: install it in \
+         Grafana (Administration, Plugins; the workspace's plugin management must be on), then run \
+         this again"
     )]
     PluginMissing {
         /// The workspace's Grafana version.
@@ -147,7 +152,8 @@ pub enum SetupError {
 
     /// The data source found was provisioned from a file.
     #[error(
-        "data source {name:?} (uid {uid}) is read-only: remove it where it was provisioned, or choose another DATASOURCE_NAME and DATASOURCE_UID"
+        "data source {name:?} (uid {uid}) is read-only: remove it where it was provisioned, or choose \
+         another DATASOURCE_NAME and DATASOURCE_UID"
     )]
     ReadOnly {
         /// The source's name.
@@ -158,7 +164,8 @@ pub enum SetupError {
 
     /// The name or uid wanted belongs to a data source of another kind, or to another source.
     #[error(
-        "data source {name:?} (uid {uid}, type {source_type}) is in the way: rename or remove it, or choose another DATASOURCE_NAME and DATASOURCE_UID"
+        "data source {name:?} (uid {uid}, type {source_type}) is in the way: rename or remove it, or \
+         choose another DATASOURCE_NAME and DATASOURCE_UID"
     )]
     NameTaken {
         /// The source's name.

@@ -140,8 +140,8 @@ impl Setup {
         with_credential(&self.client, workspace, deadline, async |token, end| {
             let grafana = Grafana::new(&self.http, &workspace.endpoint, token, deadline);
             let (source, action) = write(&grafana, workspace, settings, dry_run).await?;
-            let health = if dry_run {
-                Health::unknown("dry run, nothing was written")
+            let health = if dry_run && action != Action::Unchanged {
+                Health::unknown("not checked, a dry run writes nothing")
             } else {
                 health::check(&grafana, &source.uid, &settings.wanted, deadline, end).await
             };
