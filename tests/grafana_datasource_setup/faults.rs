@@ -416,3 +416,49 @@ async fn a_delete_that_overtakes_its_create_waits_for_it() {
     assert!(world.grafana.source(UID).is_none());
     world.assert_no_credential_left();
 }
+
+#[tokio::test]
+async fn another_runs_account_is_not_taken_for_ones_own() {
+    let world = World::new(12).await;
+    world.amg.add_left_over("grafana-datasource-setup", 600);
+    let create = "CreateWorkspaceServiceAccount";
+    world.amg.faults().inject(create, 1, Fault::HangAfter);
+    let answer = world
+        .request_within(&world.event("create"), seconds(4))
+        .await;
+    reason(&answer, "OutOfTime");
+    let answer = world
+        .request_within(&world.event("create"), seconds(4))
+        .await;
+    assert!(
+        reason(&answer, "OutOfTime").contains("another run"),
+        "{answer}"
+    );
+    assert_eq!(world.amg.live().tokens, 1, "it is still at work");
+}
+
+#[tokio::test]
+async fn a_run_that_was_killed_before_it_had_a_token_does_not_block_the_next() {
+    let world = World::new(12).await;
+    world.amg.add_account("grafana-datasource-setup");
+    assert_success(&world.request(&world.event("create")).await);
+    world.assert_no_credential_left();
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_deleted_loses_its_token_at_least() {
+    let world = World::new(12).await;
+    let delete = "DeleteWorkspaceServiceAccount";
+    world.amg.faults().inject_always(delete, Fault::Status(403));
+    assert_success(&world.request(&world.event("create")).await);
+    assert_eq!(world.amg.live().tokens, 0);
+    assert!(
+        world
+            .function
+            .log()
+            .contains("is left in workspace g-0123abcdef")
+    );
+    world.amg.faults().clear();
+    assert_success(&world.request(&world.event("create")).await);
+    world.assert_no_credential_left();
+}

@@ -11,6 +11,7 @@ struct Row {
     default: String,
     health: String,
     writes: usize,
+    credentials: usize,
 }
 
 #[tokio::test]
@@ -31,9 +32,10 @@ async fn every_version_from_create_to_delete() {
                 default,
                 health,
                 writes,
+                credentials,
             } = row;
             table += &format!(
-                "| {major} | {step} | {source_type} | {default} | {health} | {writes} | 0 |\n"
+                "| {major} | {step} | {source_type} | {default} | {health} | {writes} | {credentials} |\n"
             );
         }
     }
@@ -96,12 +98,14 @@ fn row(world: &World, step: &'static str, source_type: &str, health: &str) -> Ro
         [if step == "delete" { "loki" } else { UID }],
         "{step}"
     );
+    let live = world.amg.live();
     Row {
         step,
         source_type: source_type.to_owned(),
         default: defaults.concat(),
         health: health.to_owned(),
         writes: world.grafana.writes().len(),
+        credentials: live.accounts.len() + live.tokens + live.api_keys.len(),
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use aws_sdk_grafana::Client;
 use lambda_runtime::LambdaEvent;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::config::Settings;
@@ -16,6 +15,7 @@ use crate::deadline::Deadline;
 use crate::error::SetupError;
 use crate::grafana::Grafana;
 use crate::health::{self, Health};
+use crate::report::{Action, Report};
 use crate::workspace::{self, Workspace};
 
 /// Reads and plans again after somebody else wrote in between, as often as this.
@@ -30,42 +30,6 @@ pub struct Setup {
     pub http: reqwest::Client,
     /// Looks an environment variable up.
     pub variables: fn(&str) -> Option<String>,
-}
-
-/// What a run found and did.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    data_source: DataSourceReport,
-    grafana: GrafanaReport,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    dry_run: bool,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DataSourceReport {
-    uid: String,
-    name: String,
-    #[serde(rename = "type")]
-    source_type: String,
-    action: Action,
-    is_default: bool,
-    health: Health,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct GrafanaReport {
-    endpoint: String,
-    version: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Action {
-    Created,
-    Updated,
-    Unchanged,
 }
 
 impl Setup {
@@ -282,79 +246,6 @@ async fn change(
     match grafana.data_source(uid).await? {
         Some(source) => grafana.update(uid, &change(source)).await,
         None => Ok(()),
-    }
-}
-
-impl Report {
-    fn new(
-        workspace: &Workspace,
-        source: DataSource,
-        action: Action,
-        health: Health,
-        dry_run: bool,
-    ) -> Self {
-        let data_source = DataSourceReport {
-            uid: source.uid,
-            name: source.name,
-            source_type: source.source_type,
-            action,
-            is_default: source.is_default,
-            health,
-        };
-        let grafana = GrafanaReport {
-            endpoint: workspace.endpoint.clone(),
-            version: workspace.version.to_string(),
-        };
-        Self {
-            data_source,
-            grafana,
-            dry_run,
-        }
-    }
-
-    /// What `Fn::GetAtt` gives.
-    fn attributes(&self) -> Map<String, Value> {
-        let DataSourceReport {
-            uid,
-            source_type,
-            health,
-            ..
-        } = &self.data_source;
-        let attributes = [
-            ("DataSourceConfigured", "true"),
-            ("DataSourceUid", uid),
-            ("DataSourceType", source_type),
-            ("DataSourceHealth", health.summary()),
-            ("GrafanaEndpoint", &self.grafana.endpoint),
-            ("GrafanaVersion", &self.grafana.version),
-        ];
-        attributes
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), json!(value)))
-            .collect()
-    }
-
-    fn log(&self) {
-        let DataSourceReport {
-            uid,
-            name,
-            source_type,
-            health,
-            ..
-        } = &self.data_source;
-        let done = match (self.data_source.action, self.dry_run) {
-            (Action::Created, false) => "created, it is the default",
-            (Action::Updated, false) => "updated, it is the default",
-            (Action::Created, true) => "would be created",
-            (Action::Updated, true) => "would be updated",
-            (Action::Unchanged, _) => "is as it should be, nothing written",
-        };
-        tracing::info!("data source {name:?} (uid {uid}, type {source_type}): {done}");
-        if health.is_ok() || self.dry_run {
-            tracing::info!("health: {} {}", health.status, health.message);
-        } else {
-            tracing::warn!("health: {} {}", health.status, health.message);
-        }
     }
 }
 

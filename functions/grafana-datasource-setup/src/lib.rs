@@ -16,5 +16,7 @@ pub mod error;
 pub mod grafana;
 pub mod handler;
 pub mod health;
+pub mod report;
 pub mod secret;
+mod service_account;
 pub mod workspace;
