@@ -57,31 +57,9 @@ impl Setup {
 
     /// Does what CloudFormation asks; whatever happens, there is an answer for it.
     async fn answer(&self, request: &Request, deadline: &Deadline) -> Response {
-        let settings = || Settings::read(Some(&request.properties), self.variables);
         match &request.task {
-            Task::Create => match settings() {
-                Err(error) => Response::failed(PhysicalId::nothing_made(), &error),
-                Ok(settings) => {
-                    let id = PhysicalId::of(&settings);
-                    match in_time(deadline, self.set_up(&settings, false, deadline)).await {
-                        Ok(report) => Response::success(id, report.attributes()),
-                        Err(error) => Response::failed(id, &error),
-                    }
-                }
-            },
-            // The old id in a failed answer keeps what is there; another one would have
-            // CloudFormation delete it.
-            Task::Update { id } => match settings() {
-                Err(error) => Response::failed(id.clone(), &error),
-                Ok(settings) => {
-                    match in_time(deadline, self.set_up(&settings, false, deadline)).await {
-                        Ok(report) => {
-                            Response::success(PhysicalId::of(&settings), report.attributes())
-                        }
-                        Err(error) => Response::failed(id.clone(), &error),
-                    }
-                }
-            },
+            Task::Create => self.make(request, None, deadline).await,
+            Task::Update { id } => self.make(request, Some(id), deadline).await,
             Task::Delete { id } => match in_time(deadline, self.remove(id, deadline)).await {
                 Ok(()) => Response::success(id.clone(), Map::new()),
                 Err(error) => Response::failed(id.clone(), &error),
@@ -90,6 +68,28 @@ impl Setup {
                 let reason = format!("RequestType={name:?} is not Create, Update or Delete");
                 Response::failed(id.clone(), &SetupError::InvalidEvent(reason))
             }
+        }
+    }
+
+    /// Creates or updates. A failed update answers with the id `present`: any other would have
+    /// CloudFormation delete what is there.
+    async fn make(
+        &self,
+        request: &Request,
+        present: Option<&PhysicalId>,
+        deadline: &Deadline,
+    ) -> Response {
+        let settings = match Settings::read(Some(&request.properties), self.variables) {
+            Ok(settings) => settings,
+            Err(error) => {
+                let id = present.cloned().unwrap_or_else(PhysicalId::nothing_made);
+                return Response::failed(id, &error);
+            }
+        };
+        let id = PhysicalId::of(&settings);
+        match in_time(deadline, self.set_up(&settings, false, deadline)).await {
+            Ok(report) => Response::success(id, report.attributes()),
+            Err(error) => Response::failed(present.cloned().unwrap_or(id), &error),
         }
     }
 

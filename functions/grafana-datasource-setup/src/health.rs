@@ -87,11 +87,14 @@ pub async fn check(
         let Ok(answer) = tokio::time::timeout_at(give_up, grafana.health(uid)).await else {
             return last;
         };
-        last = match answer {
-            Ok(answer) if answer.is_ok() => return Health::ok(&answer.message),
-            Ok(answer) => Health::error(in_words(answer.status, &answer.message, wanted)),
-            Err(error) => Health::error(shortened(&error.to_string())),
+        let (health, is_final) = match answer {
+            Ok(answer) => verdict(&answer, wanted),
+            Err(error) => (Health::error(shortened(&error.to_string())), false),
         };
+        if is_final {
+            return health;
+        }
+        last = health;
         tracing::debug!("not healthy yet: {}", last.message);
         if Instant::now() + pause >= give_up {
             return last;
@@ -99,6 +102,18 @@ pub async fn check(
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// What an answer means, and whether the next check would only repeat it.
+fn verdict(answer: &Answer, wanted: &Wanted) -> (Health, bool) {
+    if answer.status == 200 {
+        return (Health::ok(&answer.message), true);
+    }
+    let cause = Cause::of(&answer.message);
+    (
+        Health::error(cause.in_words(answer, wanted)),
+        !cause.may_pass(),
+    )
 }
 
 /// What Grafana's health endpoint said.
@@ -110,43 +125,62 @@ pub struct Answer {
     pub message: String,
 }
 
-impl Answer {
-    fn is_ok(&self) -> bool {
-        self.status == 200
-    }
+/// The usual causes of a check that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    NoPermission,
+    NoAuthMethod,
+    NoPlugin,
+    NoWorkspace,
+    OutOfReach,
+    Other,
 }
 
-/// The usual causes. The check is the query `1+1`, and its error carries AMP's status text:
-/// pkg/promlib/healthcheck.go.
-fn in_words(status: u16, message: &str, wanted: &Wanted) -> String {
-    let said = shortened(message);
-    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if has(&["403", "Forbidden", "AccessDenied", "not authorized"]) {
-        let workspace = wanted.url.workspace_id();
-        format!("the workspace role lacks aps:QueryMetrics on {workspace} (Grafana: {said})")
-    } else if has(&["non-allowed auth method"]) {
-        format!("this Grafana may not use its workspace role to sign requests (Grafana: {said})")
-    } else if has(&[
-        "Plugin not found",
-        "not registered",
-        "plugin.notRegistered",
-        "Plugin unavailable",
-    ]) {
-        format!("this Grafana lacks the plugin of the data source, {AMP_PLUGIN} (Grafana: {said})")
-    } else if has(&[
-        "no such host",
-        "timeout",
-        "deadline exceeded",
-        "connection refused",
-    ]) {
-        format!("Grafana can't reach {} (Grafana: {said})", wanted.url)
-    } else if has(&["404"]) {
-        format!(
-            "there is no AMP workspace at {} (Grafana: {said})",
-            wanted.url
-        )
-    } else {
-        format!("the health check failed with status {status} (Grafana: {said})")
+impl Cause {
+    /// The check is the query `1+1`, and its error carries AMP's status text, or that of the
+    /// network: pkg/promlib/healthcheck.go.
+    fn of(message: &str) -> Self {
+        let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        if has(&["Forbidden", "AccessDenied", "not authorized"]) {
+            Self::NoPermission
+        } else if has(&["non-allowed auth method"]) {
+            Self::NoAuthMethod
+        } else if has(&["Plugin not found", "not registered", "Plugin unavailable"]) {
+            Self::NoPlugin
+        } else if has(&["404 Not Found"]) {
+            Self::NoWorkspace
+        } else if has(&[
+            "no such host",
+            "timeout",
+            "deadline exceeded",
+            "connection refused",
+        ]) {
+            Self::OutOfReach
+        } else {
+            Self::Other
+        }
+    }
+
+    /// Whether the next check may have another outcome: a new role's permissions take their time.
+    fn may_pass(self) -> bool {
+        matches!(self, Self::NoPermission | Self::OutOfReach | Self::Other)
+    }
+
+    fn in_words(self, answer: &Answer, wanted: &Wanted) -> String {
+        let (workspace, url) = (wanted.url.workspace_id(), &wanted.url);
+        let cause = match self {
+            Self::NoPermission => {
+                format!("the workspace role lacks aps:QueryMetrics on {workspace}")
+            }
+            Self::NoAuthMethod => {
+                "this Grafana may not sign requests with its workspace role".to_owned()
+            }
+            Self::NoPlugin => format!("this Grafana lacks the plugin {AMP_PLUGIN}"),
+            Self::NoWorkspace => format!("there is no AMP workspace at {url}"),
+            Self::OutOfReach => format!("Grafana can't reach {url}"),
+            Self::Other => format!("the health check failed with status {}", answer.status),
+        };
+        format!("{cause} (Grafana: {})", shortened(&answer.message))
     }
 }
 
@@ -177,36 +211,43 @@ mod tests {
             url: WorkspaceUrl::parse(url).unwrap(),
             region: "us-east-2".into(),
         };
-        for (status, message, expected) in [
-            (
-                400,
-                "403 Forbidden - There was an error returned querying the Prometheus API.",
-                "lacks aps:QueryMetrics on ws-7",
-            ),
+        let refused = "403 Forbidden - There was an error returned querying the Prometheus API.";
+        for (status, message, may_pass, expected) in [
+            (400, refused, true, "lacks aps:QueryMetrics on ws-7"),
             (
                 400,
                 "trying to use non-allowed auth method ec2_iam_role",
-                "may not use its workspace role",
+                false,
+                "may not sign",
             ),
-            (404, "Plugin not found", "lacks the plugin"),
-            (
-                400,
-                "dial tcp: lookup aps: no such host",
-                "can't reach https://aps",
-            ),
+            (404, "Plugin not found", false, "lacks the plugin"),
             (
                 400,
                 "404 Not Found - There was an error",
+                false,
                 "no AMP workspace at https://aps",
+            ),
+            (
+                400,
+                "Post \"https://aps/workspaces/ws-403404/\": dial tcp: no such host",
+                true,
+                "can't reach https://aps",
             ),
             (
                 500,
                 "<html>\n\tsad</html>",
-                "failed with status 500 (Grafana: <html> sad</html>)",
+                true,
+                "with status 500 (Grafana: <html> sad</html>)",
             ),
         ] {
-            let words = in_words(status, message, &wanted);
+            let answer = Answer {
+                status,
+                message: message.to_owned(),
+            };
+            let cause = Cause::of(message);
+            let words = cause.in_words(&answer, &wanted);
             assert!(words.contains(expected), "{message}: {words}");
+            assert_eq!(cause.may_pass(), may_pass, "{message}");
         }
     }
 
