@@ -18,7 +18,7 @@ type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
 
 /// Every mistake found in the environment, each by variable, value and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid environment: {}", .0.join("; "))]
+#[error("invalid configuration: {}", .0.join("; "))]
 pub struct InvalidEnvironment(Vec<String>);
 
 impl<'a> Environment<'a> {
@@ -141,7 +141,7 @@ mod tests {
         let error = variables.finish(Some(())).unwrap_err().to_string();
         assert_eq!(
             error,
-            "invalid environment: A=\"x\": expected a whole number; B is not set; \
+            "invalid configuration: A=\"x\": expected a whole number; B is not set; \
              D=\"-1\": expected a whole number"
         );
     }
