@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Packages the stack: built functions and templates go to S3, templates ready to deploy come back.
+
+    package.py --bucket BUCKET [--build target/lambda] [--output build/package]
+
+Leaves parallelcluster-infrastructure.yaml and monitoring.yaml in the output folder. The same
+build gives the same zips, so nothing is uploaded or redeployed without a change.
+"""
+
+import argparse
+import hashlib
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+INFRA = pathlib.Path(__file__).resolve().parent
+TEMPLATES = ("parallelcluster-infrastructure.yaml", "monitoring.yaml", "network.yaml")
+ENTRY_POINTS = TEMPLATES[:2]
+FUNCTIONS = ("dcgm-to-cloudwatch", "grafana-datasource-setup")
+
+# e_machine of the ELF header -> Lambda's name of the architecture
+ARCHITECTURES = {0x3E: "x86_64", 0xB7: "arm64"}
+
+
+def main():
+    arguments = parse_arguments()
+    stage = arguments.output / "stage"
+    stage.mkdir(parents=True, exist_ok=True)
+    try:
+        binaries = {name: arguments.build / name / "bootstrap" for name in FUNCTIONS}
+        architecture = common_architecture(binaries.values())
+        for name, binary in binaries.items():
+            write_zip(binary, stage / f"{name}.zip")
+        revision = digest(stage / "grafana-datasource-setup.zip")
+        for template in TEMPLATES:
+            text = (INFRA / template).read_text()
+            (stage / template).write_text(stamp(text, architecture, revision))
+        for template in ENTRY_POINTS:
+            package(stage / template, arguments.output / template, arguments.bucket)
+    except (OSError, ValueError) as error:
+        sys.exit(f"package: {error}")
+    print(f"packaged for {architecture}: {arguments.output / ENTRY_POINTS[0]}")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bucket", required=True, help="S3 bucket in the region of the stack")
+    parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("target/lambda"))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("build/package"))
+    return parser.parse_args()
+
+
+def common_architecture(binaries):
+    found = {architecture_of(binary) for binary in binaries}
+    if len(found) > 1:
+        raise ValueError(f"the functions were built for {' and '.join(sorted(found))}: build both for one")
+    return found.pop()
+
+
+def architecture_of(binary):
+    if not binary.is_file():
+        raise ValueError(f"{binary} is missing: run make build first")
+    with binary.open("rb") as file:
+        header = file.read(20)
+    machine = int.from_bytes(header[18:20], "little")
+    if header[:4] != b"\x7fELF" or machine not in ARCHITECTURES:
+        raise ValueError(f"{binary} is no Linux program for arm64 or x86_64: run make build again")
+    return ARCHITECTURES[machine]
+
+
+def write_zip(binary, target):
+    """A zip that depends on the program alone, not on when or by whom it was built."""
+    entry = zipfile.ZipInfo("bootstrap", date_time=(1980, 1, 1, 0, 0, 0))
+    entry.external_attr = 0o755 << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr(entry, binary.read_bytes(), compresslevel=9)
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def stamp(text, architecture, revision):
+    """Tells the template what was built: a stack refuses the other architecture, and a new
+    revision of the set-up function runs it again."""
+    text = text.replace("CodeRevision: unpackaged", f"CodeRevision: r{revision}")
+    return text.replace(
+        "    Default: arm64\n    AllowedValues: [arm64, x86_64]\n    ConstraintDescription: arm64 or x86_64\n",
+        f"    Default: {architecture}\n    AllowedValues: [{architecture}]\n"
+        f"    ConstraintDescription: {architecture}, which this package was built for\n",
+    )
+
+
+def package(template, output, bucket):
+    command = ["aws", "cloudformation", "package", "--template-file", template, "--s3-bucket", bucket]
+    command += ["--s3-prefix", "gpu-monitoring", "--output-template-file", output]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        raise ValueError(f"aws cloudformation package {template.name}: {run.stderr.strip()}")
+
+
+if __name__ == "__main__":
+    main()
