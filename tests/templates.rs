@@ -1,1 +1,42 @@
-//! .
+//! The stack's templates and the nodes' set-up, held to what the functions read, call and publish.
+
+#[path = "templates/template.rs"]
+mod template;
+
+#[path = "templates/functions.rs"]
+mod functions;
+#[path = "templates/metrics.rs"]
+mod metrics;
+#[path = "templates/nodes.rs"]
+mod nodes;
+#[path = "templates/parameters.rs"]
+mod parameters;
+#[path = "templates/permissions.rs"]
+mod permissions;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A file of the repository.
+fn repository(path: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path)
+}
+
+/// Runs a command to its end and gives back all it printed.
+fn run(command: &mut Command) -> (bool, String) {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+#[test]
+fn cfn_lint_finds_nothing_not_even_to_mention() {
+    let mut lint = Command::new(harness::ministack::tool("cfn-lint"));
+    let (clean, printed) = run(lint.current_dir(repository("")));
+    assert!(clean, "{printed}");
+}

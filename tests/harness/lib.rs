@@ -12,6 +12,7 @@ pub mod dcgm_exporter;
 pub mod grafana;
 pub mod lambda;
 pub mod managed_grafana;
+pub mod ministack;
 pub mod parameter_store;
 pub mod pipeline;
 pub mod prometheus;

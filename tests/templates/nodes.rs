@@ -1,0 +1,182 @@
+//! The nodes' side: the cluster configuration and the set-up scripts it names.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use harness::ministack::tool;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use crate::{repository, run};
+
+const ENDPOINT: &str = "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-12345678-90ab-cdef-1234-567890abcdef/";
+
+#[test]
+fn shellcheck_finds_nothing() {
+    let (clean, printed) = run(Command::new("shellcheck").args([
+        repository("infra/parallelcluster/head-node.sh"),
+        repository("infra/parallelcluster/compute-node.sh"),
+    ]));
+    assert!(clean, "{printed}");
+}
+
+#[test]
+fn prometheus_accepts_the_head_nodes_configuration() {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(prometheus_configuration().as_bytes())
+        .unwrap();
+    let (valid, printed) = run(Command::new("promtool")
+        .args(["check", "config"])
+        .arg(file.path()));
+    assert!(valid, "{printed}");
+}
+
+#[test]
+fn the_head_node_sends_signed_samples_with_the_labels_the_function_looks_for() {
+    let configuration = prometheus_configuration();
+    for line in [
+        "    cluster: training",
+        "        target_label: instance_id",
+        "      region: us-east-2",
+        // Without a second slash.
+        "  - url: https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-12345678-90ab-cdef-1234-567890abcdef/api/v1/remote_write",
+    ] {
+        assert!(
+            configuration.lines().any(|found| found == line),
+            "no line {line:?}"
+        );
+    }
+}
+
+#[test]
+fn the_head_node_says_which_argument_is_wrong() {
+    let cases = [
+        (&["--cluster"][..], "--cluster needs a value"),
+        (
+            &["--region", "us-east-2"],
+            r#"--cluster="": expected the cluster's name"#,
+        ),
+        (
+            &["--cluster", "training", "--region", "ohio"],
+            r#"--region="ohio": expected a region such as us-east-2"#,
+        ),
+        (
+            &[
+                "--cluster",
+                "training",
+                "--region",
+                "us-east-2",
+                "--amp-endpoint",
+                "http://prometheus",
+            ],
+            r#"--amp-endpoint="http://prometheus": expected the stack's output AMPPrometheusEndpoint"#,
+        ),
+        (
+            &["--verbose"],
+            "unknown argument --verbose: expected --cluster, --region, --amp-endpoint or --print-config",
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let (accepted, printed) = run(head_node().args(arguments));
+        assert!(!accepted);
+        assert_eq!(printed, format!("head-node.sh: {expected}\n"));
+    }
+}
+
+#[test]
+fn parallelcluster_accepts_the_cluster_configuration() {
+    cluster_configuration();
+}
+
+#[test]
+fn the_head_node_may_write_to_prometheus_and_every_node_runs_its_set_up() {
+    let cluster = cluster_configuration();
+    let policies = &cluster["HeadNode"]["Iam"]["AdditionalIamPolicies"];
+    assert_eq!(
+        policies[0]["Policy"],
+        "arn:aws:iam::123456789012:policy/remote-write"
+    );
+    let set_up = |node: &Value| node["CustomActions"]["OnNodeConfigured"]["Script"].clone();
+    assert_eq!(
+        set_up(&cluster["HeadNode"]),
+        "s3://scripts/nodes/head-node.sh"
+    );
+    let queue = &cluster["Scheduling"]["SlurmQueues"][0];
+    assert_eq!(set_up(queue), "s3://scripts/nodes/compute-node.sh");
+    for node in [&cluster["HeadNode"], queue] {
+        let readable = json!([{"BucketName": "scripts", "KeyName": "nodes/*"}]);
+        assert_eq!(node["Iam"]["S3Access"], readable);
+    }
+}
+
+/// The arguments in the cluster configuration are arguments the script takes.
+#[test]
+fn the_head_node_understands_what_the_cluster_configuration_tells_it() {
+    let cluster = cluster_configuration();
+    let arguments = cluster["HeadNode"]["CustomActions"]["OnNodeConfigured"]["Args"].clone();
+    let arguments: Vec<String> = serde_json::from_value(arguments).unwrap();
+    let (accepted, printed) = run(head_node().args(arguments).arg("--print-config"));
+    assert!(accepted);
+    assert_eq!(printed, prometheus_configuration());
+}
+
+fn head_node() -> Command {
+    Command::new(repository("infra/parallelcluster/head-node.sh"))
+}
+
+fn prometheus_configuration() -> String {
+    let arguments = [
+        "--cluster",
+        "training",
+        "--region",
+        "us-east-2",
+        "--amp-endpoint",
+        ENDPOINT,
+    ];
+    let (printed, configuration) = run(head_node().args(arguments).arg("--print-config"));
+    assert!(printed, "{configuration}");
+    configuration
+}
+
+/// The configuration filled in as `configure.py` does, accepted by ParallelCluster.
+fn cluster_configuration() -> Value {
+    let mut text = fs::read_to_string(repository("infra/parallelcluster/cluster.yaml")).unwrap();
+    for (name, value) in [
+        ("partition", "aws"),
+        ("region", "us-east-2"),
+        ("bucket", "scripts"),
+        ("prefix", "nodes"),
+        ("cluster", "training"),
+        ("amp_endpoint", ENDPOINT),
+        (
+            "remote_write_policy",
+            "arn:aws:iam::123456789012:policy/remote-write",
+        ),
+        ("head_node_subnet", "subnet-0123456789abcdef0"),
+        ("compute_subnet", "subnet-0123456789abcdef1"),
+    ] {
+        text = text.replace(&format!("${{{name}}}"), value);
+    }
+    let mut check = Command::new(tool("python3"));
+    check.arg(repository("tests/templates/check_cluster.py"));
+    // The schema asks boto3 for a region, and for nothing else.
+    check.env("AWS_DEFAULT_REGION", "us-east-2");
+    let mut check = check
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    check
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    let output = check.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "refused by ParallelCluster, see above"
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}

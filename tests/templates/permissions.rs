@@ -1,0 +1,260 @@
+//! Who may do what: the roles' statements word for word, and the functions' calls against them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::repository;
+use crate::template::Template;
+
+const WORKSPACE: &str =
+    "arn:${AWS::Partition}:aps:${AWS::Region}:${AWS::AccountId}:workspace/${Id}";
+const GRAFANA: &str =
+    "arn:${AWS::Partition}:grafana:${AWS::Region}:${AWS::AccountId}:/workspaces/${Id}";
+const WATERMARK: &str = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/${DcgmToCloudWatchWatermark}";
+
+/// Every permission the stack gives: to whom, which actions, on what.
+const PERMISSIONS: [(&str, &[&str], &str); 12] = [
+    (
+        "AmpQueryPolicy",
+        &[
+            "aps:GetLabels",
+            "aps:GetMetricMetadata",
+            "aps:GetSeries",
+            "aps:QueryMetrics",
+        ],
+        WORKSPACE,
+    ),
+    ("AmpRemoteWritePolicy", &["aps:RemoteWrite"], WORKSPACE),
+    ("DcgmToCloudWatchRole", &["aps:QueryMetrics"], WORKSPACE),
+    ("DcgmToCloudWatchRole", &["cloudwatch:PutMetricData"], "*"),
+    (
+        "DcgmToCloudWatchRole",
+        &["logs:CreateLogStream", "logs:PutLogEvents"],
+        "DcgmToCloudWatchLogGroup.Arn",
+    ),
+    (
+        "DcgmToCloudWatchRole",
+        &["ssm:GetParameter", "ssm:PutParameter"],
+        WATERMARK,
+    ),
+    (
+        "DcgmToCloudWatchScheduleRole",
+        &["lambda:InvokeFunction"],
+        "DcgmToCloudWatch.Arn",
+    ),
+    (
+        "DcgmToCloudWatchScheduleRole",
+        &["sqs:SendMessage"],
+        "DeadLetterQueue.Arn",
+    ),
+    (
+        "GrafanaDataSourceSetupRole",
+        &[
+            "grafana:CreateWorkspaceApiKey",
+            "grafana:CreateWorkspaceServiceAccount",
+            "grafana:CreateWorkspaceServiceAccountToken",
+            "grafana:DeleteWorkspaceApiKey",
+            "grafana:DeleteWorkspaceServiceAccount",
+            "grafana:DeleteWorkspaceServiceAccountToken",
+            "grafana:DescribeWorkspace",
+            "grafana:ListWorkspaceServiceAccountTokens",
+            "grafana:ListWorkspaceServiceAccounts",
+        ],
+        GRAFANA,
+    ),
+    (
+        "GrafanaDataSourceSetupRole",
+        &["logs:CreateLogStream", "logs:PutLogEvents"],
+        "GrafanaDataSourceSetupLogGroup.Arn",
+    ),
+    (
+        "GrafanaWorkspaceRole",
+        &["cloudwatch:GetMetricData", "cloudwatch:ListMetrics"],
+        "*",
+    ),
+    (
+        "GrafanaWorkspaceRole",
+        &["the managed policy"],
+        "AmpQueryPolicy",
+    ),
+];
+
+#[test]
+fn nobody_may_do_more_than_is_written_here() {
+    let given: BTreeSet<_> = permissions();
+    let expected = PERMISSIONS.map(|(who, actions, on)| Permission {
+        who: who.to_owned(),
+        actions: actions.iter().map(ToString::to_string).collect(),
+        on: on.to_owned(),
+    });
+    assert_eq!(given, expected.into());
+}
+
+/// PutMetricData knows no resource; the namespace is all that holds it.
+#[test]
+fn metrics_can_be_published_to_the_clusters_namespace_alone() {
+    let template = Template::load("monitoring.yaml");
+    let function = &template.resource("DcgmToCloudWatch")["Properties"];
+    let namespace = &function["Environment"]["Variables"]["METRIC_NAMESPACE"];
+    let role = &template.resource("DcgmToCloudWatchRole")["Properties"];
+    let statements = role["Policies"][0]["PolicyDocument"]["Statement"]
+        .as_array()
+        .unwrap();
+    let publish = statements
+        .iter()
+        .find(|s| s["Action"] == "cloudwatch:PutMetricData");
+    assert_eq!(
+        publish.unwrap()["Condition"],
+        json!({"StringEquals": {"cloudwatch:namespace": namespace}})
+    );
+}
+
+#[test]
+fn functions_may_call_what_they_call_and_nothing_else() {
+    for (role, function) in [
+        ("DcgmToCloudWatchRole", "dcgm-to-cloudwatch"),
+        ("GrafanaDataSourceSetupRole", "grafana-datasource-setup"),
+    ] {
+        let allowed: BTreeSet<_> = permissions()
+            .into_iter()
+            .filter(|permission| permission.who == role)
+            .flat_map(|permission| permission.actions)
+            // Lambda writes the log, and the query of Amazon Managed Prometheus is no SDK's call.
+            .filter(|action| !action.starts_with("logs:") && action != "aps:QueryMetrics")
+            .map(|action| action.split_once(':').unwrap().1.to_lowercase())
+            .collect();
+        assert_eq!(allowed, calls(function), "{function}");
+    }
+}
+
+#[test]
+fn a_role_is_for_this_account_alone_where_a_service_acts_for_its_callers() {
+    let template = Template::load("monitoring.yaml");
+    for role in ["GrafanaWorkspaceRole", "DcgmToCloudWatchScheduleRole"] {
+        let trust =
+            &template.resource(role)["Properties"]["AssumeRolePolicyDocument"]["Statement"][0];
+        let account = &trust["Condition"]["StringEquals"]["aws:SourceAccount"];
+        assert_eq!(account, &json!({"Ref": "AWS::AccountId"}), "{role}");
+    }
+}
+
+#[test]
+fn the_queue_and_the_topic_are_encrypted_and_refuse_plain_text() {
+    let template = Template::load("monitoring.yaml");
+    let properties = |id: &str| template.resource(id)["Properties"].clone();
+    assert_eq!(properties("DeadLetterQueue")["SqsManagedSseEnabled"], true);
+    assert_eq!(
+        properties("AlarmTopic")["KmsMasterKeyId"],
+        json!({"Ref": "AlarmTopicKey"})
+    );
+    for policy in ["DeadLetterQueuePolicy", "AlarmTopicPolicy"] {
+        let statements = properties(policy)["PolicyDocument"]["Statement"].clone();
+        let denied = statements.as_array().unwrap().iter().any(|statement| {
+            let plain = &statement["Condition"]["Bool"]["aws:SecureTransport"];
+            statement["Effect"] == "Deny" && statement["Principal"] == "*" && plain == false
+        });
+        assert!(denied, "{policy}");
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Permission {
+    who: String,
+    actions: Vec<String>,
+    on: String,
+}
+
+fn permissions() -> BTreeSet<Permission> {
+    let template = Template::load("monitoring.yaml");
+    let mut permissions = BTreeSet::new();
+    let none = Vec::new();
+    for (id, role) in template.of_type("AWS::IAM::Role") {
+        for policy in role["Policies"].as_array().unwrap_or(&none) {
+            permissions.extend(statements(id, &policy["PolicyDocument"]));
+        }
+        for policy in role["ManagedPolicyArns"].as_array().unwrap_or(&none) {
+            permissions.insert(Permission {
+                who: id.clone(),
+                actions: vec!["the managed policy".to_owned()],
+                on: resource(policy),
+            });
+        }
+    }
+    for (id, policy) in template.of_type("AWS::IAM::ManagedPolicy") {
+        permissions.extend(statements(id, &policy["PolicyDocument"]));
+    }
+    permissions
+}
+
+fn statements(who: &str, document: &Value) -> Vec<Permission> {
+    let one_or_many = |value: &Value| match value {
+        Value::Array(many) => many.clone(),
+        one => vec![one.clone()],
+    };
+    let permission = |statement: &Value| {
+        assert_eq!(statement["Effect"], "Allow", "{who}");
+        assert!(statement["Sid"].is_string(), "{who} does not say what for");
+        let actions = one_or_many(&statement["Action"]);
+        let mut actions: Vec<_> = actions
+            .iter()
+            .map(|action| action.as_str().unwrap().to_owned())
+            .collect();
+        actions.sort();
+        Permission {
+            who: who.to_owned(),
+            actions,
+            on: resource(&statement["Resource"]),
+        }
+    };
+    document["Statement"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(permission)
+        .collect()
+}
+
+fn resource(value: &Value) -> String {
+    let substituted = &value["Fn::Sub"];
+    let text = [value, &value["Ref"], substituted, &substituted[0]]
+        .into_iter()
+        .find_map(Value::as_str);
+    text.map_or_else(
+        || {
+            let attribute = value["Fn::GetAtt"].as_array().unwrap();
+            format!(
+                "{}.{}",
+                attribute[0].as_str().unwrap(),
+                attribute[1].as_str().unwrap()
+            )
+        },
+        String::from,
+    )
+}
+
+/// The SDK operations in a function's source, as IAM would write them but for upper case.
+fn calls(function: &str) -> BTreeSet<String> {
+    let mut calls = BTreeSet::new();
+    for file in fs::read_dir(repository(&format!("functions/{function}/src"))).unwrap() {
+        calls.extend(calls_in(&file.unwrap().path()));
+    }
+    calls
+}
+
+fn calls_in(path: &Path) -> Vec<String> {
+    let source = fs::read_to_string(path).unwrap();
+    let code = source.split("#[cfg(test)]").next().unwrap();
+    let code: String = code.chars().filter(|c| !c.is_whitespace()).collect();
+    code.split("client.")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('('))
+        // Only the SDK's methods have underscores; an HTTP client's are `get` and `post`.
+        .filter(|(name, _)| {
+            name.contains('_') && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        })
+        .map(|(name, _)| name.replace('_', ""))
+        .collect()
+}
