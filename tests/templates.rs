@@ -1,5 +1,12 @@
 //! The stack's templates and the nodes' set-up, held to what the functions read, call and publish.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, where a panic is the failure"
+)]
+
+#[path = "templates/dashboard.rs"]
+mod dashboard;
 #[path = "templates/template.rs"]
 mod template;
 

@@ -78,6 +78,17 @@ impl ManagedGrafana {
     /// # Errors
     /// No free port.
     pub async fn start(grafana: &Grafana) -> anyhow::Result<Self> {
+        Self::start_for(grafana, sigv4::Credentials::example()).await
+    }
+
+    /// Starts it for callers with other credentials than the harness's own.
+    ///
+    /// # Errors
+    /// No free port.
+    pub async fn start_for(
+        grafana: &Grafana,
+        credentials: sigv4::Credentials,
+    ) -> anyhow::Result<Self> {
         let workspace = Workspace {
             statuses: VecDeque::from(["ACTIVE".to_owned()]),
             endpoint: grafana.url(),
@@ -85,7 +96,7 @@ impl ManagedGrafana {
         };
         let state = Arc::new(State {
             verifier: Verifier {
-                credentials: sigv4::Credentials::example(),
+                credentials,
                 region: REGION.to_owned(),
                 service: "grafana",
             },

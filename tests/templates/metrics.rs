@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use dcgm_to_cloudwatch::catalog;
 use serde_json::{Value, json};
 
+use crate::dashboard;
 use crate::template::Template;
 
 /// Stands for `${Namespace}` in the dashboard.
@@ -35,7 +36,7 @@ fn the_fields_published_by_default_are_the_functions_own() {
 
 #[test]
 fn the_dashboard_shows_what_the_documents_show() {
-    let widgets = dashboard()["widgets"].clone();
+    let widgets = body()["widgets"].clone();
     let widget = |title: &str| {
         let found = widgets.as_array().unwrap().iter();
         let mut found = found.filter(|widget| widget["properties"]["title"] == title);
@@ -77,7 +78,7 @@ fn the_dashboard_shows_what_the_documents_show() {
 
 #[test]
 fn widgets_do_not_overlap() {
-    let dashboard = dashboard();
+    let dashboard = body();
     let widgets = dashboard["widgets"].as_array().unwrap();
     let edge = |widget: &Value, at: &str, length: &str| {
         let at = widget[at].as_u64().unwrap();
@@ -166,37 +167,14 @@ fn is_ours(namespace: &Value) -> bool {
 }
 
 fn metrics_shown() -> BTreeSet<String> {
-    let dashboard = dashboard();
-    let mut shown = BTreeSet::new();
-    for widget in dashboard["widgets"].as_array().unwrap() {
-        let rows = widget["properties"]["metrics"].as_array();
-        let mut above = Vec::new();
-        for row in rows.unwrap_or(&Vec::new()) {
-            above = expand(row.as_array().unwrap(), &above);
-            match &above[..] {
-                [namespace, metric, ..] if namespace == NAMESPACE => shown.insert(metric.clone()),
-                [search] => shown.insert(between(search, "MetricName=\"", "\"").to_owned()),
-                _ => false,
-            };
-        }
-    }
-    shown
-}
-
-/// A row of a metric widget written out: `.` repeats one field of the row above, `...` the rest.
-fn expand(row: &[Value], above: &[String]) -> Vec<String> {
-    let mut expanded = Vec::new();
-    for field in row {
-        match field {
-            Value::String(field) if field == "..." => {
-                expanded.extend_from_slice(&above[expanded.len()..])
-            }
-            Value::String(field) if field == "." => expanded.push(above[expanded.len()].clone()),
-            Value::String(field) => expanded.push(field.clone()),
-            options => expanded.extend(options["expression"].as_str().map(String::from)),
-        }
-    }
-    expanded
+    let rows = dashboard::rows(&body());
+    rows.iter()
+        .filter_map(|row| match &row.fields[..] {
+            [namespace, metric, ..] if namespace == NAMESPACE => Some(metric.clone()),
+            [search] => Some(between(search, "MetricName=\"", "\"").to_owned()),
+            _ => None,
+        })
+        .collect()
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
@@ -205,7 +183,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
 }
 
 /// The dashboard's body with something in place of every variable.
-fn dashboard() -> Value {
+fn body() -> Value {
     let template = monitoring();
     let body = &template.resource("GpuDashboard")["Properties"]["DashboardBody"]["Fn::Sub"];
     let mut text = body[0].as_str().unwrap().replace("${Namespace}", NAMESPACE);

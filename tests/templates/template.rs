@@ -46,7 +46,7 @@ fn to_json(yaml: &Yaml<'_>) -> Value {
             .map(|(key, value)| (key.as_str().unwrap().to_owned(), to_json(value)))
             .collect::<Map<_, _>>()
             .into(),
-        Yaml::Tagged(tag, node) => function(&tag.suffix, to_json(node)),
+        Yaml::Tagged(tag, node) => function(&tag.suffix, &to_json(node)),
         other => panic!("{other:?} has no place in a template"),
     }
 }
@@ -61,8 +61,8 @@ fn scalar_to_json(scalar: &Scalar<'_>) -> Value {
     }
 }
 
-fn function(tag: &str, argument: Value) -> Value {
-    match (tag, &argument) {
+fn function(tag: &str, argument: &Value) -> Value {
+    match (tag, argument) {
         ("Ref" | "Condition", _) => json!({ tag: argument }),
         ("GetAtt", Value::String(path)) => {
             let (resource, attribute) = path.split_once('.').unwrap();
