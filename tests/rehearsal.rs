@@ -12,6 +12,8 @@
 
 #[path = "templates/dashboard.rs"]
 mod dashboard;
+#[path = "rehearsal/nodes.rs"]
+mod nodes;
 #[path = "rehearsal/world.rs"]
 mod world;
 

@@ -306,6 +306,6 @@ fn last_ten_minutes() -> [String; 2] {
     .map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
-fn repository(path: &str) -> PathBuf {
+pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
