@@ -75,7 +75,7 @@ def write_zip(binary, target):
     entry.external_attr = 0o755 << 16
     entry.compress_type = zipfile.ZIP_DEFLATED
     with zipfile.ZipFile(target, "w") as archive:
-        archive.writestr(entry, binary.read_bytes(), compresslevel=9)
+        archive.writestr(entry, binary.read_bytes())
 
 
 def digest(path):
