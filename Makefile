@@ -4,16 +4,18 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-ARCH ?= $(shell uname -m | sed s/aarch64/arm64/)
 VENV := .venv
 # The Python tools, zig among them, come before whatever the machine has.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 FUNCTIONS := dcgm-to-cloudwatch grafana-datasource-setup
 HOST_ARCH := $(shell uname -m | sed s/aarch64/arm64/)
+# What is deployed is for Graviton unless asked otherwise; what tests and demo run is for here.
+DEPLOY_ARCH := $(or $(ARCH),arm64)
+ARCH ?= $(HOST_ARCH)
 
 .PHONY: help
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ---- What is needed
 
@@ -22,7 +24,7 @@ tools: $(VENV)/.complete ## Installs what is missing: Prometheus (Debian), cargo
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
 	@command -v prometheus >/dev/null && command -v promtool >/dev/null || $(call apt,prometheus)
 	@command -v cc >/dev/null || $(call apt,gcc libc6-dev)
-	@command -v cmake >/dev/null || true
+	@command -v shellcheck >/dev/null || $(call apt,shellcheck)
 
 $(VENV)/.complete: requirements.txt
 	@command -v python3 >/dev/null || $(call apt,python3 python3-venv)
@@ -61,6 +63,10 @@ demo: build-here ## Runs the main job on real parts on this machine, no AWS acco
 test: build-here ## Runs every test; installs what they need first
 	cargo test --locked --workspace
 
+.PHONY: bench
+bench: build-here ## Measures the function from 2 to 10,000 nodes, beside the daemon it replaces
+	@cargo run --quiet --locked --release --package tests --bin bench
+
 # Tests run what is built for this machine, whatever ARCH is deployed.
 .PHONY: build-here
 build-here:
@@ -71,6 +77,69 @@ check: tools ## Lint gates: rustfmt, clippy, rustdoc, dependencies, templates, s
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
-	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
-	cargo deny --offline check bans licenses sources
-	cargo deny check advisories || { echo "advisories: the database could not be read" >&2; $(if $(CI),true,false); }
+	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
+	cargo deny --log-level error check bans licenses sources
+	cfn-lint
+	shellcheck infra/parallelcluster/*.sh .ci/run
+
+.PHONY: advisories
+advisories: ## Looks the dependencies up in the RustSec database (needs GitHub)
+	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
+	cargo deny check advisories
+
+# ---- Deploy and operate, with the AWS CLI's own credentials
+
+STACK ?= $(call needed,STACK,pcluster-infra)
+CLUSTER ?= $(call needed,CLUSTER,p5en)
+REGION ?= $(call needed,REGION,us-east-2)
+BUCKET ?= $(call needed,BUCKET,a-bucket-in-the-region)
+NAME ?= $(call needed,NAME,ParallelCluster-p5en)
+FROM ?= $(call needed,FROM,2026-11-22T09:00:00Z)
+TO ?= $(call needed,TO,2026-11-22T10:00:00Z)
+PAYLOAD ?= {}
+needed = $(error $(1) is needed: make $(MAKECMDGOALS) $(1)=$(2))
+
+.PHONY: package
+package: ## Builds, uploads and packages the stack to build/package [BUCKET= REGION= ARCH=arm64]
+	@: "$(BUCKET)" "$(REGION)"
+	@$(MAKE) build ARCH=$(DEPLOY_ARCH)
+	AWS_DEFAULT_REGION="$(REGION)" python3 infra/package.py --bucket "$(BUCKET)"
+
+.PHONY: deploy
+deploy: ## Deploys or updates the stack [STACK= CLUSTER= REGION= BUCKET= ARCH=arm64 PARAMETERS="Name=Value …"]
+	@: "$(STACK)" "$(CLUSTER)" "$(REGION)" "$(BUCKET)"
+	@$(MAKE) package ARCH=$(DEPLOY_ARCH)
+	aws cloudformation deploy --region "$(REGION)" --stack-name "$(STACK)" \
+		--template-file build/package/parallelcluster-infrastructure.yaml \
+		--capabilities CAPABILITY_NAMED_IAM --no-fail-on-empty-changeset \
+		--parameter-overrides ClusterName="$(CLUSTER)" Architecture=$(DEPLOY_ARCH) $(PARAMETERS)
+
+.PHONY: invoke
+invoke: ## Runs dcgm-to-cloudwatch by hand [STACK= REGION= PAYLOAD='{"dryRun":true}']
+	@mkdir -p build && printf '%s' '$(PAYLOAD)' > build/payload.json
+	@$(call run-by-hand,$(STACK)-dcgm-to-cloudwatch)
+
+.PHONY: backfill
+backfill: ## Publishes past periods again [STACK= REGION= FROM=<RFC 3339> TO=<RFC 3339>]
+	@mkdir -p build && printf '{"start":"%s","end":"%s"}' "$(FROM)" "$(TO)" > build/payload.json
+	@$(call run-by-hand,$(STACK)-dcgm-to-cloudwatch)
+
+run-by-hand = aws lambda invoke --region "$(REGION)" --function-name "$(1)" --cli-read-timeout 910 \
+	--payload fileb://build/payload.json build/reply.json && cat build/reply.json && echo
+
+.PHONY: dashboard
+dashboard: ## Adds the GPU widgets to a CloudWatch dashboard of yours [STACK= REGION= NAME=]
+	AWS_DEFAULT_REGION="$(REGION)" python3 infra/dashboard.py --stack "$(STACK)" --name "$(NAME)"
+
+.PHONY: logs
+logs: ## Shows what both functions logged in the last 15 minutes [STACK= REGION=]
+	@for function in $(FUNCTIONS); do \
+		echo "== $(STACK)-$$function"; \
+		aws logs filter-log-events --region "$(REGION)" --log-group-name "/aws/lambda/$(STACK)-$$function" \
+			--start-time "$$(date -d '-15 min' +%s000)" --query 'events[].[message]' --output text; \
+	done
+
+.PHONY: destroy
+destroy: ## Deletes the stack and everything it made [STACK= REGION=]
+	aws cloudformation delete-stack --region "$(REGION)" --stack-name "$(STACK)"
+	aws cloudformation wait stack-delete-complete --region "$(REGION)" --stack-name "$(STACK)"

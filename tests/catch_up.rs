@@ -211,6 +211,20 @@ async fn a_watermark_that_says_nothing_is_told_and_set_anew() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_new_stack_s_watermark_is_no_complaint() -> Result<()> {
+    let setting = setting(&[0]).await?;
+    setting.parameters.set(PARAMETER, "none");
+    let function = setting.function(&[]).await?;
+    let reply = setting.run(&function, 0).await?.reply()?;
+    assert_eq!(
+        (periods(&reply), &reply["watermark"]),
+        (1, &json!(setting.mark(1)))
+    );
+    assert!(!function.log().contains("WARN"), "{}", function.log());
+    Ok(())
+}
+
+#[tokio::test]
 async fn dry_runs_and_backfills_leave_the_watermark() -> Result<()> {
     let setting = setting(&[0, 1, 2]).await?;
     setting.parameters.set(PARAMETER, &setting.mark(0));
@@ -287,31 +301,39 @@ async fn parameter_store_down_at_the_start_publishes_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn parameter_store_down_at_the_end_publishes_nothing_twice_from_a_warm_process() -> Result<()>
-{
-    let setting = setting(&[0, 1, 2]).await?;
-    setting.parameters.set(PARAMETER, &setting.mark(0));
-    let function = setting.function(&[]).await?;
-    setting
-        .parameters
-        .fail_next("PutParameter", 1, Some(Failure::AccessDenied));
-    let outcome = setting.run(&function, 0).await?;
-    let Outcome::Error {
-        error_type,
-        message,
-    } = outcome
-    else {
-        anyhow::bail!("{outcome:?}")
-    };
-    assert_eq!(error_type, "AccessDenied");
-    assert!(
-        message.contains("ssm:PutParameter on parameter"),
-        "{message}"
-    );
-    assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(0)));
-    setting.run(&function, 2).await?.reply()?;
-    assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(3)));
-    setting.assert_published_once(0..3);
+async fn parameter_store_down_at_the_end_publishes_nothing_twice() -> Result<()> {
+    let rows = [
+        (
+            Some(Failure::AccessDenied),
+            "AccessDenied",
+            "ssm:PutParameter on parameter",
+        ),
+        (None, "OutOfTime", "the watermark is not saved"),
+    ];
+    for (failure, expected, part) in rows {
+        let setting = setting(&[0, 1, 2]).await?;
+        setting.parameters.set(PARAMETER, &setting.mark(0));
+        let function = setting.function(&[]).await?;
+        setting.parameters.fail_next("PutParameter", 1, failure);
+        let payload = scheduled(setting.first)?;
+        let outcome = function
+            .invoke_with_timeout(payload, Duration::from_secs(6))
+            .await?;
+        let Outcome::Error {
+            error_type,
+            message,
+        } = outcome
+        else {
+            anyhow::bail!("{failure:?}: {outcome:?}")
+        };
+        assert_eq!(error_type, expected, "{message}");
+        assert!(message.contains(part), "{message}");
+        assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(0)));
+        // The process is warm: it knows what Parameter Store does not.
+        setting.run(&function, 2).await?.reply()?;
+        assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(3)));
+        setting.assert_published_once(0..3);
+    }
     Ok(())
 }
 

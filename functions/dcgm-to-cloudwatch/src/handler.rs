@@ -21,8 +21,10 @@ use crate::rollup::Readings;
 use crate::trigger::Trigger;
 use crate::watermark::{self, Watermark};
 
-/// Kept back of Lambda's time to move the watermark and answer.
-const ANSWER_RESERVE: Duration = Duration::from_millis(800);
+/// Kept back of Lambda's time to answer.
+const ANSWER_RESERVE: Duration = Duration::from_millis(200);
+/// Kept back of it to move the watermark, and then to answer.
+const SAVE_RESERVE: Duration = Duration::from_millis(1_000);
 /// A period is not begun with less left than this: cut in the middle, it would be published again.
 const PERIOD_RESERVE: Duration = Duration::from_secs(1);
 /// Kept back from asking AMP, to publish what it answers.
@@ -63,10 +65,13 @@ impl Puller {
         let began = Instant::now();
         let trigger = Trigger::read(payload, clock, &self.config.cadence)
             .map_err(|error| RunError::InvalidEvent(error.into()))?;
-        let deadline = began + time_left.saturating_sub(ANSWER_RESERVE);
+        let deadline = began + time_left.saturating_sub(SAVE_RESERVE);
+        let answer_by = began + time_left.saturating_sub(ANSWER_RESERVE);
         let mut run = Run::new(self, trigger, deadline);
         let outcome = timeout_at(deadline, run.work(clock.timestamp())).await;
-        let saved = run.save_watermark().await;
+        let saved = timeout_at(answer_by, run.save_watermark())
+            .await
+            .unwrap_or_else(|_| Err(RunError::OutOfTime("the watermark is not saved".into())));
         match outcome {
             Ok(Ok(())) => saved?,
             Ok(Err(error)) => return Err(error),

@@ -9,6 +9,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::error::RunError;
 
+/// What a new parameter holds: SSM takes no empty value.
+const NONE_YET: &str = "none";
+
 /// The watermark of one function.
 #[derive(Debug)]
 pub struct Watermark {
@@ -57,6 +60,9 @@ impl Watermark {
             .parameter()
             .and_then(|parameter| parameter.value())
             .unwrap_or_default();
+        if text == NONE_YET {
+            return Ok(None);
+        }
         let time = DateTime::parse_from_rfc3339(text.trim()).map(|time| time.timestamp());
         let complaint = match time {
             Ok(time) if time <= clock => return Ok(Some(time)),
@@ -76,21 +82,20 @@ impl Watermark {
     /// # Errors
     /// SSM did not answer, or not to this role.
     pub async fn write(&self, time: i64) -> Result<(), RunError> {
+        // Also when the wait for SSM is given up half-way.
+        *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
         let put = self
             .client
             .put_parameter()
             .name(&self.parameter)
             .value(text(time));
-        let written = put
-            .r#type(ParameterType::String)
+        put.r#type(ParameterType::String)
             .overwrite(true)
             .send()
-            .await;
-        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-        *unsaved = written.is_err().then_some(time);
-        written
-            .map(|_| ())
-            .map_err(|error| self.failure("ssm:PutParameter", &error))
+            .await
+            .map_err(|error| self.failure("ssm:PutParameter", &error))?;
+        *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
     }
 
     fn failure<E>(&self, action: &str, error: &SdkError<E>) -> RunError
