@@ -210,6 +210,8 @@ async fn create_blocks(samples: &Path, data: &Path) -> anyhow::Result<()> {
     let output = Command::new("promtool")
         .args(["tsdb", "create-blocks-from", "openmetrics", "--quiet"])
         .args([samples, data])
+        // It works in a temporary folder, which it leaves behind when it is killed.
+        .env("TMPDIR", data.parent().unwrap_or(data))
         .kill_on_drop(true)
         .output()
         .await
