@@ -1,0 +1,124 @@
+//! The way of GPU metrics from dcgm-exporter to CloudWatch, shown on one machine: real Prometheus,
+//! real function, real AWS CLI; simulated GPUs, and AWS's two services as strict doubles.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a program that people start: it reads the clock and the environment itself"
+)]
+
+#[path = "demo/aws.rs"]
+mod aws;
+#[path = "demo/clock.rs"]
+mod clock;
+#[path = "demo/documents.rs"]
+mod documents;
+#[path = "demo/oracle.rs"]
+mod oracle;
+#[path = "demo/parts.rs"]
+mod parts;
+#[path = "demo/picture.rs"]
+mod picture;
+#[path = "demo/proof.rs"]
+mod proof;
+#[path = "demo/reply.rs"]
+mod reply;
+#[path = "demo/scraped.rs"]
+mod scraped;
+#[path = "demo/screen.rs"]
+mod screen;
+#[path = "demo/story.rs"]
+mod story;
+#[path = "demo/tools.rs"]
+mod tools;
+#[path = "demo/verdict.rs"]
+mod verdict;
+
+use std::{io, process::ExitCode};
+
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+use self::screen::Screen;
+
+const HELP: &str = "\
+Shows how DCGM metrics get from GPU nodes to CloudWatch, on this machine, without an AWS account.
+
+Two simulated p5en.48xlarge nodes are scraped by a real Prometheus. The built function is invoked
+as Lambda invokes it: it reads Prometheus through a gateway that checks every signature as Amazon
+Managed Prometheus does, and publishes to a CloudWatch that refuses what CloudWatch refuses. The
+real AWS CLI reads the result back, and every number is compared with what the nodes served.
+
+Takes about 80 seconds. Everything is stopped and deleted at the end, and on Ctrl-C.
+
+Usage: demo [--help]    (`make demo` installs and builds what it needs, then runs it)
+
+Exit code:   0 every number agrees    1 one does not, or something failed    2 wrong usage
+             130, 143 stopped by Ctrl-C or SIGTERM
+
+Environment: NO_COLOR       no colours
+             AWS_CLI        the AWS CLI to use; else .venv/bin/aws, else the one on the PATH
+             BOOTSTRAP_DIR  where the built functions lie; else target/lambda
+";
+
+/// How it ended.
+enum End {
+    Told { agrees: bool },
+    Stopped { code: u8 },
+}
+
+fn main() -> ExitCode {
+    let screen = Screen::new();
+    match std::env::args().nth(1).as_deref() {
+        None => run(&screen),
+        Some("-h" | "--help") => match screen.say(HELP.trim_end()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error.into()),
+        },
+        Some(other) => {
+            eprintln!("demo: unknown argument {other:?}; see demo --help");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(screen: &Screen) -> ExitCode {
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let end = runtime.block_on(tell_unless_stopped(screen));
+    // Ends what is still running, child processes too.
+    drop(runtime);
+    match end {
+        Ok(End::Told { agrees: true }) => ExitCode::SUCCESS,
+        Ok(End::Told { agrees: false }) => ExitCode::FAILURE,
+        Ok(End::Stopped { code }) => {
+            eprintln!("\ndemo: stopped; nothing is left running");
+            ExitCode::from(code)
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+async fn tell_unless_stopped(screen: &Screen) -> anyhow::Result<End> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        agrees = story::tell(screen) => Ok(End::Told { agrees: agrees? }),
+        _ = interrupt.recv() => Ok(End::Stopped { code: 130 }),
+        _ = terminate.recv() => Ok(End::Stopped { code: 143 }),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // `demo | head`: nobody reads any more, which is no failure to tell of.
+    let is_broken_pipe = error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+    if !is_broken_pipe {
+        eprintln!("\ndemo: {error:#}");
+    }
+    ExitCode::FAILURE
+}
