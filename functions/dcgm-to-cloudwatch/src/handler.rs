@@ -32,6 +32,8 @@ const PUBLISH_RESERVE: Duration = Duration::from_secs(1);
 /// The watermark is saved that often while a run lasts, for a run that is killed. SSM takes three
 /// writes a second: <https://docs.aws.amazon.com/general/latest/gr/ssm.html>
 const SAVE_EVERY: Duration = Duration::from_millis(500);
+/// What a run takes when nothing was missed.
+const FIRST_RANGE_SECONDS: i64 = 60;
 /// Readings that a catch-up may hold at once; 16 bytes each.
 const READINGS_AT_ONCE: usize = 1_000_000;
 /// A range is at most that many times as long as the one before: an outage may end inside of it.
@@ -112,7 +114,9 @@ impl<'a> Run<'a> {
 
     async fn work(&mut self, clock: i64) -> Result<(), RunError> {
         let mut rest = self.due(clock).await?;
-        let mut stride = 1;
+        let mut stride = usize::try_from(FIRST_RANGE_SECONDS / rest.length)
+            .unwrap_or(1)
+            .max(1);
         while !rest.is_empty() {
             let (range, later) = rest.split_at(stride);
             let readings = self.read(range).await?;

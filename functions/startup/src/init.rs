@@ -16,14 +16,16 @@ use crate::environment::process_variable;
 ///
 /// # Errors
 /// The Runtime API is out of reach.
-pub async fn serve<F, Answer, Reply, Failure>(handler: F) -> Result<(), lambda_runtime::Error>
+pub async fn serve<F, Answer, Reply, Failure>(mut handler: F) -> Result<(), lambda_runtime::Error>
 where
     F: FnMut(LambdaEvent<Value>) -> Answer + Send,
     Answer: Future<Output = Result<Reply, Failure>> + Send,
     Reply: serde::Serialize + Send,
     Failure: Into<Diagnostic> + Debug + Send,
 {
-    Runtime::new(service_fn(handler))
+    // Boxed: inside of the runtime's own services a whole function's future is nested too deep for
+    // the compiler.
+    Runtime::new(service_fn(move |event| Box::pin(handler(event))))
         .layer(MapRequestLayer::new(empty_is_null))
         .layer(TracingLayer::new())
         .run()
