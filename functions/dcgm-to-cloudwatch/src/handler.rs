@@ -177,15 +177,21 @@ impl<'a> Run<'a> {
                     .map(|reply| (field, reply))
             })
             .collect();
+        let labels = self.fleet.labels().to_vec();
         let mut readings = Readings::new(range);
+        let mut room = Vec::new();
         while let Some((field, reply)) = answers.try_next().await? {
             let mut of_field = readings.field(field);
-            let labels = self.fleet.labels().to_vec();
             let Self { fleet, report, .. } = self;
-            let warnings = matrix::read(reply.json(), &labels, |values, samples| {
-                of_field.series(fleet.identify(values), samples, &mut report.dropped);
-            })
-            .map_err(|error| RunError::AmpUnavailable(unreadable(&field.name, &error).into()))?;
+            let read = reply.json(&mut room).and_then(|json| {
+                let warnings = matrix::read(json, &labels, |values, samples| {
+                    of_field.series(fleet.identify(values), samples, &mut report.dropped);
+                });
+                Ok(warnings?)
+            });
+            let warnings = read.map_err(|error| {
+                RunError::AmpUnavailable(unreadable(&field.name, &error).into())
+            })?;
             of_field.finish();
             for warning in warnings {
                 tracing::warn!(field = field.name, "AMP warns: {warning}");
@@ -282,7 +288,7 @@ fn next_stride(periods: usize, readings: usize) -> usize {
     fit.clamp(1, periods * GROWTH)
 }
 
-fn unreadable(field: &str, error: &serde_json::Error) -> String {
+fn unreadable(field: &str, error: &std::io::Error) -> String {
     format!("the answer for {field} can't be read: {error}")
 }
 

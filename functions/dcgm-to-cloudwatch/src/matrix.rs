@@ -1,9 +1,8 @@
-//! A Prometheus answer read as a stream: every series is handed on as soon as it is complete, and
-//! no more than one is held.
+//! A Prometheus answer read series by series: each is handed on as soon as it is complete, and no
+//! more than one is held.
 //! <https://prometheus.io/docs/prometheus/latest/querying/api/#format-overview>
 
 use std::fmt;
-use std::io::Read;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -16,8 +15,8 @@ pub type Sample = (i64, f64);
 ///
 /// # Errors
 /// The bytes are not such an answer, or end too early.
-pub fn read<R: Read>(
-    answer: R,
+pub fn read(
+    answer: &[u8],
     labels: &[String],
     each: impl FnMut(&[String], &[Sample]),
 ) -> Result<Vec<String>, serde_json::Error> {
@@ -27,7 +26,7 @@ pub fn read<R: Read>(
         samples: Vec::new(),
         each,
     };
-    let mut json = serde_json::Deserializer::from_reader(answer);
+    let mut json = serde_json::Deserializer::from_slice(answer);
     let warnings = Answer(&mut series).deserialize(&mut json)?;
     json.end()?;
     Ok(warnings)

@@ -4,7 +4,7 @@
 //! instant vector would bear the time of the evaluation and repeat a dead node's last value for
 //! five minutes.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::{Duration, SystemTime};
 
 use amp::WorkspaceUrl;
@@ -28,6 +28,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// As sent, usually gzip at about a tenth. 10,000 nodes are 4 MB a field and minute.
 const MAX_REPLY_BYTES: usize = 64 << 20;
+/// Unpacked. 10,000 nodes are 35 MB a field and minute.
+const MAX_JSON_BYTES: u64 = 512 << 20;
 /// An error's text is read no further than this.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 const MAX_ERROR_CHARS: usize = 1_000;
@@ -315,7 +317,7 @@ fn decoder<'a>(headers: &HeaderMap, body: &'a [u8]) -> Box<dyn Read + 'a> {
 }
 
 /// A whole reply as it came over the wire: gzip keeps 10,000 nodes' worth at a few megabytes, and
-/// it is unpacked only as it is read.
+/// it is unpacked only when its turn to be read has come.
 #[derive(Debug)]
 pub struct Reply {
     headers: HeaderMap,
@@ -343,9 +345,21 @@ impl Reply {
         })
     }
 
-    /// The JSON within.
-    pub fn json(&self) -> impl Read + '_ {
-        decoder(&self.headers, &self.body)
+    /// The JSON within, unpacked into `room` that one reply after the other can use.
+    ///
+    /// # Errors
+    /// The reply is damaged, or far beyond what its size on the wire lets expect.
+    pub fn json<'r>(&self, room: &'r mut Vec<u8>) -> io::Result<&'r [u8]> {
+        room.clear();
+        let mut json = decoder(&self.headers, &self.body).take(MAX_JSON_BYTES + 1);
+        json.read_to_end(room)?;
+        if room.len() as u64 > MAX_JSON_BYTES {
+            return Err(io::Error::other(format!(
+                "it is over {} MiB: narrow SERIES_SELECTOR",
+                MAX_JSON_BYTES >> 20
+            )));
+        }
+        Ok(room)
     }
 }
 
