@@ -28,8 +28,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// As sent, usually gzip at about a tenth. 10,000 nodes are 4 MB a field and minute.
 const MAX_REPLY_BYTES: usize = 64 << 20;
-/// Unpacked. 10,000 nodes are 35 MB a field and minute.
-const MAX_JSON_BYTES: u64 = 512 << 20;
+/// Unpacked: what a small gzip may not grow beyond. 10,000 nodes are 35 MB a field and minute.
+const MAX_JSON_BYTES: u64 = 128 << 20;
 /// An error's text is read no further than this.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 const MAX_ERROR_CHARS: usize = 1_000;
