@@ -64,8 +64,11 @@ test: build-here ## Runs every test; installs what they need first
 	cargo test --locked --workspace
 
 .PHONY: bench
-bench: build-here ## Measures the function from 2 to 10,000 nodes, beside the daemon it replaces
-	@cargo run --quiet --locked --release --package tests --bin bench
+bench: build-here ## Measures the function from 2 to 10,000 nodes, beside the daemon it replaces [BENCH=--help]
+	@test -x target/bench-venv/bin/python || python3 -m venv target/bench-venv
+	@target/bench-venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/bench/requirements.txt
+	@cargo run --quiet --profile bench --locked --package tests --bin bench -- \
+		$(or $(BENCH),--python target/bench-venv/bin/python --write docs/performance.md --json target/bench.json)
 
 # Tests run what is built for this machine, whatever ARCH is deployed.
 .PHONY: build-here

@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 use crate::data_source::DataSource;
 use crate::deadline::Deadline;
 use crate::error::SetupError;
-use crate::health::Answer as HealthAnswer;
 use crate::secret::Secret;
 
 /// A Grafana that has just become ACTIVE answers 502 and 503 for a while, and doesn't know a token
@@ -51,6 +50,15 @@ pub struct Grafana<'a> {
     endpoint: &'a str,
     token: Secret,
     deadline: &'a Deadline,
+}
+
+/// What Grafana's health endpoint said.
+#[derive(Clone, Debug)]
+pub struct HealthAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// Grafana's message.
+    pub message: String,
 }
 
 struct Answer {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::config::Wanted;
 use crate::data_source::AMP_PLUGIN;
 use crate::deadline::Deadline;
-use crate::grafana::Grafana;
+use crate::grafana::{Grafana, HealthAnswer};
 
 /// How long a check that fails is repeated. A new role's permissions are seldom seen later:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>
@@ -105,7 +105,7 @@ pub async fn check(
 }
 
 /// What an answer means, and whether the next check would only repeat it.
-fn verdict(answer: &Answer, wanted: &Wanted) -> (Health, bool) {
+fn verdict(answer: &HealthAnswer, wanted: &Wanted) -> (Health, bool) {
     if answer.status == 200 {
         return (Health::ok(&answer.message), true);
     }
@@ -114,15 +114,6 @@ fn verdict(answer: &Answer, wanted: &Wanted) -> (Health, bool) {
         Health::error(cause.in_words(answer, wanted)),
         !cause.may_pass(),
     )
-}
-
-/// What Grafana's health endpoint said.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// Grafana's message.
-    pub message: String,
 }
 
 /// The usual causes of a check that fails.
@@ -166,7 +157,7 @@ impl Cause {
         matches!(self, Self::NoPermission | Self::OutOfReach | Self::Other)
     }
 
-    fn in_words(self, answer: &Answer, wanted: &Wanted) -> String {
+    fn in_words(self, answer: &HealthAnswer, wanted: &Wanted) -> String {
         let (workspace, url) = (wanted.url.workspace_id(), &wanted.url);
         let cause = match self {
             Self::NoPermission => {
@@ -240,7 +231,7 @@ mod tests {
                 "with status 500 (Grafana: <html> sad</html>)",
             ),
         ] {
-            let answer = Answer {
+            let answer = HealthAnswer {
                 status,
                 message: message.to_owned(),
             };
