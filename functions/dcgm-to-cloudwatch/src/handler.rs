@@ -19,7 +19,7 @@ use crate::prometheus::{Amp, query};
 use crate::report::{PeriodReport, Report};
 use crate::rollup::Readings;
 use crate::trigger::Trigger;
-use crate::watermark::{self, Watermark};
+use crate::watermark::{Watermark, text};
 
 /// Kept back of Lambda's time to answer.
 const ANSWER_RESERVE: Duration = Duration::from_millis(200);
@@ -290,8 +290,4 @@ fn next_stride(periods: usize, readings: usize) -> usize {
 
 fn unreadable(field: &str, error: &std::io::Error) -> String {
     format!("the answer for {field} can't be read: {error}")
-}
-
-fn text(time: i64) -> String {
-    watermark::text(time)
 }
