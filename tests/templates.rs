@@ -20,6 +20,8 @@ mod nodes;
 mod parameters;
 #[path = "templates/permissions.rs"]
 mod permissions;
+#[path = "templates/simulation.rs"]
+mod simulation;
 
 use std::path::PathBuf;
 use std::process::Command;
