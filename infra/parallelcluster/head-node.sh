@@ -94,6 +94,7 @@ global:
 
 scrape_configs:
   - job_name: dcgm
+$(print_limits)
     ec2_sd_configs:
 $(print_compute_nodes 9400)
     relabel_configs:
@@ -106,6 +107,7 @@ $(print_node_labels)
   - job_name: node
     # A node of 192 processors has a thousand of these series, and they change slowly.
     scrape_interval: 60s
+$(print_limits)
     ec2_sd_configs:
 $(print_compute_nodes 9100)
     relabel_configs:
@@ -143,6 +145,17 @@ remote_write:
 YAML
 }
 
+# A node that went mad, or was taken over, costs its own scrape: 8 GPUs of 7 MIG instances with 40
+# fields are 2,240 samples, and CloudWatch takes 1,024 characters of a label.
+print_limits() {
+  cat <<'YAML'
+    body_size_limit: 16MB
+    sample_limit: 10000
+    label_limit: 64
+    label_value_length_limit: 1024
+YAML
+}
+
 print_compute_nodes() {
   cat <<YAML
       - region: $REGION
@@ -159,11 +172,14 @@ YAML
 }
 
 print_node_labels() {
-  cat <<'YAML'
+  # A target's labels win over those that the node exposes, external_labels don't.
+  cat <<YAML
       - source_labels: [__meta_ec2_instance_id]
         target_label: instance_id
       - source_labels: [__meta_ec2_instance_type]
         target_label: instance_type
+      - target_label: cluster
+        replacement: $CLUSTER
 YAML
 }
 
