@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use harness::cloudwatch;
 use harness::dcgm_exporter::{Field, Node};
 use harness::lambda::{Function, Outcome};
@@ -87,6 +87,13 @@ impl Setting {
             .collect()
     }
 
+    /// Holds that a run dealt with that many periods, and left the watermark after these minutes.
+    #[track_caller]
+    fn assert_reply(&self, reply: &Value, count: usize, minutes: u32) {
+        let told = (periods(reply), &reply["watermark"]);
+        assert_eq!(told, (count, &json!(self.mark(minutes))), "{reply}");
+    }
+
     /// Holds that CloudWatch has each sample of these minutes once, and of no others.
     #[track_caller]
     fn assert_published_once(&self, minutes: impl IntoIterator<Item = u64>) {
@@ -104,15 +111,9 @@ async fn each_run_goes_on_where_the_last_one_ended() -> Result<()> {
     let setting = setting(&[0, 1, 2, 3, 4, 5]).await?;
     let function = setting.function(&[]).await?;
     let reply = setting.run(&function, 0).await?.reply()?;
-    assert_eq!(
-        (periods(&reply), &reply["watermark"]),
-        (1, &json!(setting.mark(1)))
-    );
+    setting.assert_reply(&reply, 1, 1);
     let reply = setting.run(&function, 5).await?.reply()?;
-    assert_eq!(
-        (periods(&reply), &reply["watermark"]),
-        (5, &json!(setting.mark(6)))
-    );
+    setting.assert_reply(&reply, 5, 6);
     assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(6)));
     setting.assert_published_once(0..6);
     Ok(())
@@ -127,10 +128,7 @@ async fn a_duplicate_or_an_older_event_publishes_nothing_again() -> Result<()> {
     let before = setting.pipeline.cloudwatch.requests().len();
     for index in [2, 1, 0] {
         let reply = setting.run(&function, index).await?.reply()?;
-        assert_eq!(
-            (periods(&reply), &reply["watermark"]),
-            (0, &json!(setting.mark(3)))
-        );
+        setting.assert_reply(&reply, 0, 3);
     }
     assert_eq!(setting.pipeline.cloudwatch.requests().len(), before);
     Ok(())
@@ -143,16 +141,10 @@ async fn the_watermark_waits_for_data_that_comes_late() -> Result<()> {
     let function = setting.function(&[]).await?;
     setting.run(&function, 0).await?.reply()?;
     let reply = setting.run(&function, 2).await?.reply()?;
-    assert_eq!(
-        (periods(&reply), &reply["watermark"]),
-        (2, &json!(setting.mark(1)))
-    );
+    setting.assert_reply(&reply, 2, 1);
     assert_eq!(reply["lagSeconds"], 180);
     let reply = setting.run(&function, 3).await?.reply()?;
-    assert_eq!(
-        (periods(&reply), &reply["watermark"]),
-        (3, &json!(setting.mark(4)))
-    );
+    setting.assert_reply(&reply, 3, 4);
     setting.assert_published_once([0, 3]);
     Ok(())
 }
@@ -178,10 +170,7 @@ async fn three_hours_missed_are_filled_in_by_one_run() -> Result<()> {
     setting.parameters.set(PARAMETER, &setting.mark(0));
     let function = setting.function(&[]).await?;
     let reply = setting.run(&function, 179).await?.reply()?;
-    assert_eq!(
-        (periods(&reply), &reply["watermark"]),
-        (180, &json!(setting.mark(180)))
-    );
+    setting.assert_reply(&reply, 180, 180);
     setting.assert_published_once(0..180);
     Ok(())
 }
@@ -201,10 +190,7 @@ async fn a_watermark_that_says_nothing_is_told_and_set_anew() -> Result<()> {
         }
         let function = setting.function(&[]).await?;
         let reply = setting.run(&function, 1).await?.reply()?;
-        assert_eq!(
-            (periods(&reply), &reply["watermark"]),
-            (1, &json!(setting.mark(2)))
-        );
+        setting.assert_reply(&reply, 1, 2);
         assert!(function.log().contains(complaint), "{}", function.log());
     }
     Ok(())
@@ -216,10 +202,7 @@ async fn a_new_stack_s_watermark_is_no_complaint() -> Result<()> {
     setting.parameters.set(PARAMETER, "none");
     let function = setting.function(&[]).await?;
     let reply = setting.run(&function, 0).await?.reply()?;
-    assert_eq!(
-        (periods(&reply), &reply["watermark"]),
-        (1, &json!(setting.mark(1)))
-    );
+    setting.assert_reply(&reply, 1, 1);
     assert!(!function.log().contains("WARN"), "{}", function.log());
     Ok(())
 }
@@ -252,14 +235,11 @@ async fn what_a_failed_run_missed_the_next_one_publishes_once() -> Result<()> {
         .cloudwatch
         .fail_when(is_third, cloudwatch::Failure::AccessDenied);
     let outcome = setting.run(&function, 3).await?;
-    assert!(matches!(outcome, Outcome::Error { .. }), "{outcome:?}");
+    outcome.error()?;
     assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(2)));
     setting.pipeline.cloudwatch.recover();
     let reply = setting.run(&function, 3).await?.reply()?;
-    assert_eq!(
-        (periods(&reply), &reply["watermark"]),
-        (2, &json!(setting.mark(4)))
-    );
+    setting.assert_reply(&reply, 2, 4);
     setting.assert_published_once(0..4);
     Ok(())
 }
@@ -284,13 +264,7 @@ async fn parameter_store_down_at_the_start_publishes_nothing() -> Result<()> {
             .parameters
             .fail_next("GetParameter", times, Some(failure));
         let outcome = setting.run(&function, 0).await?;
-        let Outcome::Error {
-            error_type,
-            message,
-        } = outcome
-        else {
-            anyhow::bail!("{failure:?}: {outcome:?}")
-        };
+        let (error_type, message) = outcome.error().with_context(|| format!("{failure:?}"))?;
         assert_eq!(error_type, expected, "{message}");
         assert!(message.contains(part), "{message}");
     }
@@ -319,13 +293,7 @@ async fn parameter_store_down_at_the_end_publishes_nothing_twice() -> Result<()>
         let outcome = function
             .invoke_with_timeout(payload, Duration::from_secs(6))
             .await?;
-        let Outcome::Error {
-            error_type,
-            message,
-        } = outcome
-        else {
-            anyhow::bail!("{failure:?}: {outcome:?}")
-        };
+        let (error_type, message) = outcome.error().with_context(|| format!("{failure:?}"))?;
         assert_eq!(error_type, expected, "{message}");
         assert!(message.contains(part), "{message}");
         assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(0)));

@@ -119,16 +119,6 @@ async fn two_nodes() -> Result<(Vec<Node>, SystemTime, Pipeline)> {
     Ok((nodes, first, Pipeline::start(history).await?))
 }
 
-fn error_of(outcome: Outcome) -> Result<(String, String)> {
-    match outcome {
-        Outcome::Error {
-            error_type,
-            message,
-        } => Ok((error_type, message)),
-        other => anyhow::bail!("expected an error, got {other:?}"),
-    }
-}
-
 #[tokio::test]
 async fn a_scheduled_minute_of_96_series_takes_six_queries_and_one_request() -> Result<()> {
     let (nodes, first, pipeline) = two_nodes().await?;
@@ -476,7 +466,7 @@ async fn each_failure_of_amp_is_told_by_its_type() -> Result<()> {
         let outcome = function
             .invoke_with_timeout(scheduled(first)?, Duration::from_secs(seconds))
             .await?;
-        let (told, message) = error_of(outcome).with_context(|| format!("{failure:?}"))?;
+        let (told, message) = outcome.error().with_context(|| format!("{failure:?}"))?;
         assert_eq!(told, error_type, "{failure:?}: {message}");
         assert!(message.contains(part), "{failure:?}: {message}");
         pipeline.amp.recover();
@@ -512,7 +502,7 @@ async fn each_failure_of_cloudwatch_is_told_by_its_type() -> Result<()> {
     for (tries, failure, error_type, part) in rows {
         let before = pipeline.cloudwatch.requests().len();
         pipeline.cloudwatch.fail_next(tries, failure);
-        let (told, message) = error_of(function.invoke(scheduled(first)?).await?)?;
+        let (told, message) = function.invoke(scheduled(first)?).await?.error()?;
         assert_eq!(told, error_type, "{failure:?}: {message}");
         assert!(message.contains(part), "{failure:?}: {message}");
         assert_eq!(
@@ -540,7 +530,7 @@ async fn events_of_no_accepted_form_are_refused_by_name() -> Result<()> {
         (b"[1]".to_vec(), "no JSON object"),
     ];
     for (payload, part) in rows {
-        let (error_type, message) = error_of(function.invoke(payload).await?)?;
+        let (error_type, message) = function.invoke(payload).await?.error()?;
         assert_eq!(error_type, "InvalidEvent", "{message}");
         assert!(
             message.contains(part) && message.contains("accepted are"),

@@ -9,7 +9,7 @@ use harness::{
 };
 use tokio::time::timeout;
 
-use crate::world::{PHYSICAL_ID, UID, World, assert_success, error, reason};
+use crate::world::{PHYSICAL_ID, UID, World, assert_success, reason};
 
 /// Longer than any of these tests takes; a test that waits for more is stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -179,7 +179,11 @@ async fn a_response_that_nobody_takes_fails_the_invocation() {
         .bucket
         .faults()
         .inject_always("PUT", Fault::Status(403));
-    let (error_type, message) = error(world.run(&world.event("create").to_string()).await);
+    let (error_type, message) = world
+        .run(&world.event("create").to_string())
+        .await
+        .error()
+        .expect("an error");
     assert_eq!(error_type, "ResponseUndelivered");
     assert!(message.contains("403"), "{message}");
     assert_eq!(world.bucket.attempts(), 1, "what is refused is refused");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{UID, World, error, event};
+use crate::world::{UID, World, event};
 
 #[tokio::test]
 async fn no_payload_null_and_empty_object_set_up_and_report() {
@@ -68,7 +68,7 @@ async fn any_other_payload_is_refused_by_the_field_that_is_wrong() {
         ("[]", "a list"),
         (r#"{"RequestType":"Create"}"#, "ResponseURL"),
     ] {
-        let (error_type, message) = error(world.run(payload).await);
+        let (error_type, message) = world.run(payload).await.error().expect("an error");
         assert_eq!(error_type, "InvalidEvent");
         assert!(
             message.contains(part) && message.contains("dryRun"),
@@ -82,7 +82,7 @@ async fn any_other_payload_is_refused_by_the_field_that_is_wrong() {
 async fn a_failed_run_is_a_function_error_with_a_stable_type() {
     let world = World::new(12).await;
     world.amg.delete_workspace();
-    let (error_type, message) = error(world.run("").await);
+    let (error_type, message) = world.run("").await.error().expect("an error");
     assert_eq!(error_type, "WorkspaceNotFound");
     assert!(message.contains("g-0123abcdef"), "{message}");
 }
@@ -94,7 +94,7 @@ async fn wrong_variables_are_told_all_at_once() {
         ("AMP_WORKSPACE_URL", "ws-1"),
     ];
     let world = World::with_env(12, &env).await;
-    let (error_type, message) = error(world.run("").await);
+    let (error_type, message) = world.run("").await.error().expect("an error");
     assert_eq!(error_type, "InvalidConfiguration");
     for part in [
         "GRAFANA_WORKSPACE_ID=\"grafana\"",

@@ -150,16 +150,3 @@ pub(crate) fn reason<'a>(answer: &'a Value, error_type: &str) -> &'a str {
     assert!(reason.starts_with(&format!("{error_type}: ")), "{reason}");
     reason
 }
-
-/// `Ok` with the error's type and message.
-#[track_caller]
-pub(crate) fn error(outcome: Outcome) -> (String, String) {
-    let Outcome::Error {
-        error_type,
-        message,
-    } = outcome
-    else {
-        panic!("expected an error, got {outcome:?}")
-    };
-    (error_type, message)
-}

@@ -77,6 +77,20 @@ impl Outcome {
             other => anyhow::bail!("expected a reply of the function, got {other:?}"),
         }
     }
+
+    /// Type and message of the error the function reported.
+    ///
+    /// # Errors
+    /// Any other outcome, in words.
+    pub fn error(self) -> anyhow::Result<(String, String)> {
+        match self {
+            Self::Error {
+                error_type,
+                message,
+            } => Ok((error_type, message)),
+            other => anyhow::bail!("expected an error of the function, got {other:?}"),
+        }
+    }
 }
 
 /// The built binary of one of the workspace's functions.
