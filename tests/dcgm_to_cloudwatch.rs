@@ -316,6 +316,64 @@ async fn garbage_costs_its_own_samples_and_shows_in_dropped() -> Result<()> {
 }
 
 #[tokio::test]
+async fn labels_of_a_hostile_node_are_values_and_never_anything_else() -> Result<()> {
+    let first = minute(10);
+    let readings = every(SCRAPE, first, first + MINUTE)
+        .into_iter()
+        .map(|time| (time, 50.0));
+    let published = r#"i-0"} or vector(1e9) # "InstanceId","GPU""#;
+    let control = "i-1\n{\"level\":\"ERROR\",\"message\":\"GPU on fire\"}";
+    let mut history = History::new()?;
+    for instance in [published, control] {
+        let labels = format!("gpu=\"0\",instance_id={}", exposed(instance));
+        history.series(METRICS[0].0, &labels, readings.clone())?;
+    }
+    let pipeline = Pipeline::start(history).await?;
+    let log_all = [
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+        ("AWS_LAMBDA_LOG_LEVEL", "TRACE"),
+    ];
+    let function = pipeline.function(&log_all).await?;
+    let reply = function.invoke(scheduled(first)?).await?.reply()?;
+
+    assert_eq!(reply["dropped"], json!({"unpublishableLabel": 4}));
+    let of_gpus: Vec<_> = pipeline
+        .cloudwatch
+        .datums()
+        .into_iter()
+        .map(|datum| datum.dimensions)
+        .filter(|dimensions| !dimensions.is_empty())
+        .collect();
+    let as_it_came = [("GPU", "0"), ("InstanceId", published)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(of_gpus, [as_it_came.into()]);
+    let asked: BTreeSet<_> = pipeline
+        .amp
+        .requests()
+        .iter()
+        .map(|request| request.parameter("query").to_owned())
+        .collect();
+    let plain = METRICS.map(|(field, ..)| format!("{field}{{}}[60s]"));
+    assert_eq!(asked, plain.into());
+    for line in function.log().lines() {
+        let line: Value = serde_json::from_str(line).context("a log line is no JSON")?;
+        assert_ne!(line["level"], "ERROR");
+    }
+    Ok(())
+}
+
+/// A label's value as an exposition writes it.
+fn exposed(value: &str) -> String {
+    format!(
+        "\"{}\"",
+        value
+            .replace('\\', r"\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n")
+    )
+}
+
+#[tokio::test]
 async fn a_period_without_samples_publishes_nothing() -> Result<()> {
     let (_, first, pipeline) = two_nodes().await?;
     let function = pipeline.function(&[]).await?;
