@@ -19,11 +19,12 @@ mod world;
 
 use std::time::Duration;
 
+use harness::account::AMP_WORKSPACE_ID;
 use harness::managed_grafana::WORKSPACE_ID;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use world::{AMP_WORKSPACE_ID, CLUSTER, STACK, World};
+use world::{CLUSTER, STACK, World};
 
 /// The schedule's minute, the start of the first scrape, and room for a busy machine.
 const SCHEDULE_LIMIT: Duration = Duration::from_secs(180);
@@ -51,7 +52,7 @@ async fn an_update_of_one_property_sets_the_data_source_up_again() {
     let world = World::start().await;
     world.create_monitoring(&[]).await.unwrap();
     assert_eq!(
-        world.grafana.source(UID).unwrap()["name"],
+        world.account.grafana.source(UID).unwrap()["name"],
         "Amazon Managed Prometheus"
     );
 
@@ -60,33 +61,29 @@ async fn an_update_of_one_property_sets_the_data_source_up_again() {
         .await
         .unwrap();
 
-    assert_eq!(world.grafana.source(UID).unwrap()["name"], "GPUs");
-    assert_eq!(world.grafana.defaults(), [UID]);
+    assert_eq!(world.account.grafana.source(UID).unwrap()["name"], "GPUs");
+    assert_eq!(world.account.grafana.defaults(), [UID]);
 }
 
 #[tokio::test]
 async fn a_set_up_that_fails_rolls_back_and_says_why() {
     let world = World::start().await;
-    world.amg.delete_workspace();
+    world.account.amg.delete_workspace();
 
     let state = world.create_monitoring(&[]).await.unwrap_err();
 
     assert_eq!(state, "ROLLBACK_COMPLETE");
     let reasons = "StackEvents[?LogicalResourceId=='GrafanaDataSource'].ResourceStatusReason";
-    let events = [
-        "cloudformation",
-        "describe-stack-events",
-        "--stack-name",
-        STACK,
-    ];
+    let events = ["cloudformation", "describe-stack-events"];
+    let of_stack = ["--stack-name", STACK, "--query", reasons];
     let reasons = world
-        .aws(&[&events[..], &["--query", reasons]].concat())
+        .aws(&[&events[..], &of_stack].concat())
         .await
         .to_string();
     let expected =
         format!("Grafana workspace {WORKSPACE_ID} does not exist in this region and account");
     assert!(reasons.contains(&expected), "{reasons}");
-    assert!(world.grafana.sources().is_empty());
+    assert!(world.account.grafana.sources().is_empty());
 }
 
 #[tokio::test]
@@ -108,9 +105,9 @@ async fn gpu_widgets_are_added_to_a_dashboard_once_and_the_rest_of_it_is_kept() 
         .await;
 
     let add = async || {
-        world
-            .script("infra/dashboard.py", &["--stack", STACK, "--name", &name])
-            .await
+        let arguments = ["--stack", STACK, "--name", &name];
+        let added = world.account.script("infra/dashboard.py", &arguments).await;
+        added.unwrap()
     };
     assert_eq!(add().await, format!("{name}: 8 widgets, 1 before\n"));
     let first = world.dashboard(&name).await;
@@ -128,25 +125,9 @@ async fn gpu_widgets_are_added_to_a_dashboard_once_and_the_rest_of_it_is_kept() 
 }
 
 async fn assert_outputs_are_told(world: &World) {
-    let told = async |key: &str| {
-        let query = format!("Stacks[0].Outputs[?OutputKey=='{key}'].OutputValue | [0]");
-        let ask = [
-            "cloudformation",
-            "describe-stacks",
-            "--stack-name",
-            STACK,
-            "--query",
-            &query,
-        ];
-        world
-            .aws(&ask)
-            .await
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let told = async |key: &str| world.account.output(STACK, key).await.unwrap();
     assert_eq!(told("ManagedGrafanaWorkspaceId").await, WORKSPACE_ID);
-    let endpoint = world.grafana.url();
+    let endpoint = world.account.grafana.url();
     assert_eq!(
         told("ManagedGrafanaWorkspaceEndpoint").await,
         endpoint.trim_start_matches("http://")
@@ -161,8 +142,8 @@ async fn assert_outputs_are_told(world: &World) {
 }
 
 fn assert_data_source_is_the_default(world: &World) {
-    assert_eq!(world.grafana.defaults(), [UID]);
-    let source = world.grafana.source(UID).unwrap();
+    assert_eq!(world.account.grafana.defaults(), [UID]);
+    let source = world.account.grafana.source(UID).unwrap();
     assert_eq!(source["name"], "Amazon Managed Prometheus");
     assert_no_credential_is_left(world);
 }
@@ -174,18 +155,20 @@ async fn assert_manual_set_up_changes_nothing(world: &World) {
     assert_eq!(reply["dataSource"]["action"], "unchanged", "{reply}");
     assert_eq!(reply["dataSource"]["health"]["status"], "OK", "{reply}");
     let log = world
-        .log(&format!("/aws/lambda/{STACK}-grafana-datasource-setup"))
-        .await;
+        .account
+        .log(&format!("{STACK}-grafana-datasource-setup"))
+        .await
+        .unwrap();
     assert!(
-        log.contains(UID),
-        "the log tells nothing of the data source: {log}"
+        log.iter().any(|line| line.contains(UID)),
+        "the log tells nothing of the data source: {log:?}"
     );
 }
 
 /// Nobody invokes the function here: the schedule does.
 async fn await_scheduled_metrics(world: &World) {
     let published = async {
-        while world.cloudwatch.datums().is_empty() {
+        while world.account.cloudwatch.datums().is_empty() {
             sleep(Duration::from_millis(200)).await;
         }
     };
@@ -193,17 +176,13 @@ async fn await_scheduled_metrics(world: &World) {
     assert!(
         arrived.is_ok(),
         "no metrics after {SCHEDULE_LIMIT:?}: {}",
-        world.ministack.log()
+        world.account.ministack.log()
     );
 }
 
 async fn assert_metrics_are_found(world: &World) {
-    let namespace = format!("ParallelCluster/{CLUSTER}/GPU");
-    let found = world
-        .cloudwatch_cli(&["list-metrics", "--namespace", &namespace])
-        .await;
     // Six fields of sixteen GPUs, the same of the cluster, and how many GPUs there are.
-    assert_eq!(found["Metrics"].as_array().unwrap().len(), 6 * 16 + 6 + 1);
+    assert_eq!(world.metrics().await.len(), 6 * 16 + 6 + 1);
     let reporting = world.statistics("GPUsReporting", "Maximum").await;
     assert!(reporting.iter().all(|gpus| *gpus == 16.0), "{reporting:?}");
     let utilisation = world.statistics("GPUUtilization", "Average").await;
@@ -232,7 +211,7 @@ async fn assert_dashboard_shows_data(world: &World) {
 }
 
 async fn assert_nothing_is_left(world: &World) {
-    assert!(world.grafana.source(UID).is_none());
+    assert!(world.account.grafana.source(UID).is_none());
     assert_no_credential_is_left(world);
     let functions = world
         .aws(&[
@@ -253,7 +232,7 @@ async fn assert_nothing_is_left(world: &World) {
 }
 
 fn assert_no_credential_is_left(world: &World) {
-    let live = world.amg.live();
+    let live = world.account.amg.live();
     assert!(
         live.accounts.is_empty() && live.api_keys.is_empty() && live.tokens == 0,
         "{live:?}"

@@ -6,6 +6,7 @@
     reason = "the harness is the edge: it reads the clock and the environment for the functions"
 )]
 
+pub mod account;
 pub mod amp_gateway;
 pub mod cloudwatch;
 pub mod dcgm_exporter;
@@ -15,6 +16,7 @@ pub mod managed_grafana;
 pub mod ministack;
 pub mod parameter_store;
 pub mod pipeline;
+pub mod process;
 pub mod prometheus;
 pub mod response_url;
 pub mod sigv4;

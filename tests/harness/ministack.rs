@@ -12,10 +12,11 @@ use std::{env, fs};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
 use crate::lambda::REGION;
+use crate::process::{self, Group};
 use crate::sigv4::Credentials;
 
 /// The account that MiniStack is: it takes an access key of twelve digits for the account's id.
@@ -39,7 +40,8 @@ fn programs() -> PathBuf {
 /// A running MiniStack; dropping it ends it and the functions it runs.
 #[derive(Debug)]
 pub struct MiniStack {
-    process: Child,
+    /// Its functions are processes of the same group, and end with it.
+    process: Group,
     port: u16,
     folder: TempDir,
 }
@@ -69,12 +71,8 @@ impl MiniStack {
             .env("TMPDIR", folder.path())
             .stdin(Stdio::null())
             .stderr(log.try_clone()?)
-            .stdout(log)
-            // Its functions are processes of the same group, and end with it.
-            .process_group(0)
-            .kill_on_drop(true);
-        let process = command
-            .spawn()
+            .stdout(log);
+        let process = Group::spawn(&mut command)
             .context("ministack does not start: install requirements.txt into .venv")?;
         let mut stack = Self {
             process,
@@ -115,8 +113,7 @@ impl MiniStack {
         command
             .env_clear()
             .envs(account_environment(self.port))
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+            .stdin(Stdio::null());
         command
     }
 
@@ -125,7 +122,7 @@ impl MiniStack {
     /// # Errors
     /// The CLI's own words.
     pub async fn aws(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let output = self.command(tool("aws")).args(arguments).output().await?;
+        let output = process::output(self.command(tool("aws")).args(arguments)).await?;
         if !output.status.success() {
             bail!(
                 "aws {}: {}",
@@ -164,18 +161,6 @@ impl MiniStack {
             sleep(POLL_INTERVAL).await;
         }
         Ok(())
-    }
-}
-
-impl Drop for MiniStack {
-    fn drop(&mut self) {
-        if let Some(group) = self.process.id() {
-            let kill = format!("kill -s KILL -- -{group}");
-            // That the group is gone already is no failure.
-            let _ = std::process::Command::new("sh")
-                .args(["-c", &kill])
-                .status();
-        }
     }
 }
 

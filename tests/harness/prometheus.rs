@@ -15,9 +15,11 @@ use std::{
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 use tokio::{
-    process::{Child, Command},
+    process::Command,
     time::{sleep, timeout},
 };
+
+use crate::process::{self, Group};
 
 pub use self::history::{History, every};
 
@@ -42,7 +44,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Prometheus {
     /// Before the folder, as fields are dropped in order: a live server would write to it again.
-    process: Option<Child>,
+    process: Option<Group>,
     folder: TempDir,
     remote_write_receiver: bool,
     port: u16,
@@ -117,7 +119,7 @@ impl Prometheus {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    fn spawn(&self) -> anyhow::Result<Child> {
+    fn spawn(&self) -> anyhow::Result<Group> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -142,17 +144,14 @@ impl Prometheus {
             .arg("--web.enable-lifecycle")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true);
+            .stderr(log);
         if self.remote_write_receiver {
             command.arg("--web.enable-remote-write-receiver");
         }
-        command
-            .spawn()
-            .map_err(|error| not_installed("prometheus", error))
+        Group::spawn(&mut command).map_err(|error| not_installed("prometheus", error))
     }
 
-    async fn ready(&self, process: &mut Child) -> anyhow::Result<()> {
+    async fn ready(&self, process: &mut Group) -> anyhow::Result<()> {
         // Whoever else has taken the port may accept a request and never answer it.
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(1))
@@ -207,13 +206,13 @@ fn not_installed(program: &str, error: io::Error) -> anyhow::Error {
 
 /// Blocks of the samples in an OpenMetrics file, in a data directory no server runs on.
 async fn create_blocks(samples: &Path, data: &Path) -> anyhow::Result<()> {
-    let output = Command::new("promtool")
+    let mut command = Command::new("promtool");
+    command
         .args(["tsdb", "create-blocks-from", "openmetrics", "--quiet"])
         .args([samples, data])
         // It works in a temporary folder, which it leaves behind when it is killed.
-        .env("TMPDIR", data.parent().unwrap_or(data))
-        .kill_on_drop(true)
-        .output()
+        .env("TMPDIR", data.parent().unwrap_or(data));
+    let output = process::output(&mut command)
         .await
         .map_err(|error| not_installed("promtool", error))?;
     if !output.status.success() {
@@ -256,9 +255,7 @@ mod tests {
         let (folder, url) = (prometheus.folder.path().to_owned(), prometheus.url());
         drop(prometheus);
         assert!(!folder.exists());
-        while reqwest::get(&url).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
+        assert!(reqwest::get(&url).await.is_err());
     }
 
     #[test]

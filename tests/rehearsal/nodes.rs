@@ -7,12 +7,11 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
+use harness::account::repository;
 use harness::dcgm_exporter::{DcgmExporter, Node};
 use harness::prometheus::{Options, Prometheus};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
-
-use crate::world::repository;
 
 const ENDPOINT: &str = "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-1f3a6c1e-2b4d-4c8a-9e0f-5d7b3a9c8e10";
 
