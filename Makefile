@@ -20,9 +20,8 @@ help: ## Lists the targets
 # ---- What is needed
 
 .PHONY: tools
-tools: $(VENV)/.complete ## Installs what is missing: Prometheus (Debian), cargo-lambda, AWS CLI, linters (Python, project-local)
+tools: $(VENV)/.complete $(VENV)/bin/prometheus ## Installs what is missing; Prometheus, cargo-lambda, AWS CLI and linters into .venv
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
-	@command -v prometheus >/dev/null && command -v promtool >/dev/null || $(call apt,prometheus)
 	@command -v cc >/dev/null || $(call apt,gcc libc6-dev)
 	@command -v shellcheck >/dev/null || $(call apt,shellcheck)
 
@@ -32,6 +31,10 @@ $(VENV)/.complete: requirements.txt
 	@python3 -m venv $(VENV) || { $(call apt,python3-venv) && python3 -m venv $(VENV); }
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@
+
+$(VENV)/bin/prometheus: | $(VENV)/.complete
+	@echo "Getting Prometheus into $(VENV)"
+	@tests/harness/prometheus/install.sh $(@D)
 
 # Installs Debian packages where that is allowed, else says how.
 apt = { packages="$(1)"; \
@@ -83,7 +86,7 @@ check: tools ## Lint gates: rustfmt, clippy, rustdoc, dependencies, templates, s
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
 	cargo deny --log-level error check bans licenses sources
 	cfn-lint
-	shellcheck infra/parallelcluster/*.sh .ci/run
+	shellcheck infra/parallelcluster/*.sh tests/harness/prometheus/install.sh .ci/run
 
 .PHONY: advisories
 advisories: ## Looks the dependencies up in the RustSec database (needs GitHub)

@@ -23,13 +23,9 @@ mod permissions;
 #[path = "templates/simulation.rs"]
 mod simulation;
 
-use std::path::PathBuf;
 use std::process::Command;
 
-/// A file of the repository.
-fn repository(path: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path)
-}
+use harness::project::{repository, tool};
 
 /// Runs a command to its end and gives back all it printed.
 fn run(command: &mut Command) -> (bool, String) {
@@ -45,7 +41,7 @@ fn run(command: &mut Command) -> (bool, String) {
 
 #[test]
 fn cfn_lint_finds_nothing_not_even_to_mention() {
-    let mut lint = Command::new(harness::ministack::tool("cfn-lint"));
+    let mut lint = Command::new(tool("cfn-lint"));
     let (clean, printed) = run(lint.current_dir(repository("")));
     assert!(clean, "{printed}");
 }

@@ -1,7 +1,7 @@
 //! An AWS account as the stack meets it: MiniStack, and doubles of what that has not: AMP, AMG and
 //! CloudWatch's limits. The real AWS CLI speaks to all of them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
@@ -12,8 +12,9 @@ use crate::cloudwatch::CloudWatch;
 use crate::grafana::{Amp, Grafana};
 use crate::lambda::{REGION, bootstrap};
 use crate::managed_grafana::{ManagedGrafana, WORKSPACE_ID};
-use crate::ministack::{MiniStack, tool};
+use crate::ministack::MiniStack;
 use crate::process;
+use crate::project::{repository, tool};
 
 /// The AMP workspace that is there before the stack is.
 pub const AMP_WORKSPACE_ID: &str = "ws-1f3a6c1e-2b4d-4c8a-9e0f-5d7b3a9c8e10";
@@ -179,22 +180,12 @@ impl Account {
     /// The script's own words.
     pub async fn script(&self, script: &str, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = self.ministack.command(tool("python3"));
-        command.arg(repository(script)).args(arguments);
-        let output = process::output(&mut command).await?;
-        let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{script}: {error}");
-        Ok(String::from_utf8(output.stdout)?)
+        process::printed(command.arg(repository(script)).args(arguments)).await
     }
 
     fn file(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
-}
-
-/// A file of the repository.
-#[must_use]
-pub fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
 fn data_source_target() -> Amp {

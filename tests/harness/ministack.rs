@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use std::{env, fs};
@@ -17,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::lambda::REGION;
 use crate::process::{self, Group};
+use crate::project::tool;
 use crate::sigv4::Credentials;
 
 /// The account that MiniStack is: it takes an access key of twelve digits for the account's id.
@@ -24,18 +24,11 @@ const ACCOUNT: &str = "123456789012";
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// The CLI's own file, so that the user's is not read.
+const CLI_CONFIG: &str = "aws-config";
+
 /// How often a state is asked for that nothing tells of.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-
-/// A program of the project's Python environment.
-#[must_use]
-pub fn tool(name: &str) -> PathBuf {
-    programs().join(name)
-}
-
-fn programs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin")
-}
 
 /// A running MiniStack; dropping it ends it and the functions it runs.
 #[derive(Debug)]
@@ -58,6 +51,9 @@ impl MiniStack {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
             .local_addr()?
             .port();
+        // Version 1 of the CLI prints times as the wire has them, version 2 like this.
+        let cli = "[default]\ncli_timestamp_format = iso8601\n";
+        fs::write(folder.path().join(CLI_CONFIG), cli)?;
         let log = File::create(folder.path().join("log"))?;
         let mut command = Command::new(tool("ministack"));
         command
@@ -113,6 +109,8 @@ impl MiniStack {
         command
             .env_clear()
             .envs(account_environment(self.port))
+            .env("AWS_CONFIG_FILE", self.folder.path().join(CLI_CONFIG))
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
             .stdin(Stdio::null());
         command
     }
@@ -122,15 +120,7 @@ impl MiniStack {
     /// # Errors
     /// The CLI's own words.
     pub async fn aws(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let output = process::output(self.command(tool("aws")).args(arguments)).await?;
-        if !output.status.success() {
-            bail!(
-                "aws {}: {}",
-                arguments.join(" "),
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        let text = String::from_utf8(output.stdout)?;
+        let text = process::printed(self.command(tool("aws")).args(arguments)).await?;
         Ok(serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.trim().to_owned())))
     }
 
@@ -171,20 +161,15 @@ fn url(port: u16) -> String {
 /// What MiniStack, its functions and the CLI share: nothing of the caller's own AWS.
 fn account_environment(port: u16) -> Vec<(&'static str, String)> {
     let inherited = env::var("PATH").unwrap_or_default();
-    let credentials = MiniStack::credentials();
-    vec![
-        ("PATH", format!("{}:{inherited}", programs().display())),
+    let mut environment = vec![
+        ("PATH", format!("{}:{inherited}", tool("").display())),
         ("LANG", "C.UTF-8".to_owned()),
-        ("AWS_ACCESS_KEY_ID", credentials.access_key_id),
-        ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key),
-        (
-            "AWS_SESSION_TOKEN",
-            credentials.session_token.unwrap_or_default(),
-        ),
         ("AWS_REGION", REGION.to_owned()),
         ("AWS_DEFAULT_REGION", REGION.to_owned()),
         ("AWS_ENDPOINT_URL", url(port)),
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
         ("MINISTACK_ACCOUNT_ID", ACCOUNT.to_owned()),
-    ]
+    ];
+    environment.extend(MiniStack::credentials().environment());
+    environment
 }

@@ -1,12 +1,13 @@
 //! Child processes that end whole: with what they have started, and before their handle is gone.
 
 use std::{
-    io,
+    io, iter,
     process::{ExitStatus, Output, Stdio},
     thread,
     time::Duration,
 };
 
+use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::{
     io::AsyncReadExt as _,
@@ -88,6 +89,25 @@ pub async fn output(command: &mut Command) -> io::Result<Output> {
         stdout,
         stderr,
     })
+}
+
+/// What a command prints on its way to a successful end.
+///
+/// # Errors
+/// It cannot be started, or fails; what it complained of is told.
+pub async fn printed(command: &mut Command) -> anyhow::Result<String> {
+    let words = command.as_std().get_args();
+    let words: Vec<_> = iter::once(command.as_std().get_program())
+        .chain(words)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let words = words.join(" ");
+    let output = output(command)
+        .await
+        .with_context(|| format!("cannot start {words}"))?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{words}: {}", complaint.trim());
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 #[cfg(test)]

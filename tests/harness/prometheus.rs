@@ -1,5 +1,4 @@
-//! A real Prometheus: Debian's, on a free port, with a data directory of its own. Debian builds it
-//! without SigV4: it takes the `sigv4` of a `remote_write`, and sends unsigned.
+//! A real Prometheus, on a free port, with a data directory of its own.
 
 mod history;
 
@@ -20,6 +19,8 @@ use tokio::{
 };
 
 use crate::process::{self, Group};
+use crate::project::tool;
+use crate::sigv4::Credentials;
 
 pub use self::history::{History, every};
 
@@ -38,6 +39,8 @@ pub struct Options {
     pub history: Vec<History>,
     /// Takes samples at `/api/v1/write`.
     pub remote_write_receiver: bool,
+    /// What it signs its own writes with.
+    pub credentials: Option<Credentials>,
 }
 
 /// A Prometheus server; dropping it kills the process and deletes its data.
@@ -47,6 +50,7 @@ pub struct Prometheus {
     process: Option<Group>,
     folder: TempDir,
     remote_write_receiver: bool,
+    credentials: Option<Credentials>,
     port: u16,
 }
 
@@ -64,6 +68,7 @@ impl Prometheus {
         let mut prometheus = Self {
             folder,
             remote_write_receiver: options.remote_write_receiver,
+            credentials: options.credentials,
             port: 0,
             process: None,
         };
@@ -124,7 +129,7 @@ impl Prometheus {
             .create(true)
             .append(true)
             .open(self.path("log"))?;
-        let mut command = Command::new("prometheus");
+        let mut command = Command::new(tool("prometheus"));
         command
             .arg(format!(
                 "--config.file={}",
@@ -147,6 +152,9 @@ impl Prometheus {
             .stderr(log);
         if self.remote_write_receiver {
             command.arg("--web.enable-remote-write-receiver");
+        }
+        if let Some(credentials) = &self.credentials {
+            command.envs(credentials.environment());
         }
         Group::spawn(&mut command).map_err(|error| not_installed("prometheus", error))
     }
@@ -197,7 +205,7 @@ fn free_port() -> io::Result<u16> {
 fn not_installed(program: &str, error: io::Error) -> anyhow::Error {
     let context = match error.kind() {
         io::ErrorKind::NotFound => {
-            format!("no {program} on the PATH: install it by `apt-get install prometheus`")
+            format!("no {}: get it by `make tools`", tool(program).display())
         }
         _ => format!("cannot start {program}"),
     };
@@ -206,7 +214,7 @@ fn not_installed(program: &str, error: io::Error) -> anyhow::Error {
 
 /// Blocks of the samples in an OpenMetrics file, in a data directory no server runs on.
 async fn create_blocks(samples: &Path, data: &Path) -> anyhow::Result<()> {
-    let mut command = Command::new("promtool");
+    let mut command = Command::new(tool("promtool"));
     command
         .args(["tsdb", "create-blocks-from", "openmetrics", "--quiet"])
         .args([samples, data])
@@ -261,7 +269,10 @@ mod tests {
     #[test]
     fn a_missing_program_is_told_with_the_remedy() {
         let error = not_installed("promtool", io::ErrorKind::NotFound.into());
-        let remedy = "no promtool on the PATH: install it by `apt-get install prometheus`";
-        assert_eq!(error.to_string(), remedy);
+        let error = error.to_string();
+        assert!(
+            error.ends_with("bin/promtool: get it by `make tools`"),
+            "{error}"
+        );
     }
 }

@@ -38,6 +38,20 @@ impl Credentials {
             session_token: Some("IQoJb3JpZ2luX2VjEXAMPLE+SESSION/TOKEN//////////==".to_owned()),
         }
     }
+
+    /// The variables every AWS SDK takes them from.
+    pub fn environment(&self) -> [(&'static str, String); 3] {
+        let Self {
+            access_key_id,
+            secret_access_key,
+            session_token,
+        } = self.clone();
+        [
+            ("AWS_ACCESS_KEY_ID", access_key_id),
+            ("AWS_SECRET_ACCESS_KEY", secret_access_key),
+            ("AWS_SESSION_TOKEN", session_token.unwrap_or_default()),
+        ]
+    }
 }
 
 /// What a signature covers, as it came over the wire.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use chrono::{SecondsFormat, Utc};
 use harness::account::Account;
-use harness::dcgm_exporter::{DcgmExporter, Node, scrape_config};
+use harness::dcgm_exporter::{DcgmExporter, Node};
+use harness::head_node::HeadNode;
+use harness::ministack::MiniStack;
 use harness::prometheus::{self, Prometheus};
 use serde_json::Value;
 
@@ -12,11 +14,10 @@ use serde_json::Value;
 pub(crate) const STACK: &str = "pcluster-infra";
 pub(crate) const CLUSTER: &str = "p5en";
 
-const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
-
 pub(crate) struct World {
     pub(crate) account: Account,
-    _prometheus: Prometheus,
+    _head_node: HeadNode,
+    _workspace: Prometheus,
     _nodes: Vec<DcgmExporter>,
 }
 
@@ -27,16 +28,20 @@ impl World {
             DcgmExporter::start(Node::p5en(1)).await.unwrap(),
             DcgmExporter::start(Node::p5en(2)).await.unwrap(),
         ];
-        let prometheus = Prometheus::start(prometheus::Options {
-            config: scrape_config(&nodes, SCRAPE_INTERVAL),
+        let workspace = Prometheus::start(prometheus::Options {
+            remote_write_receiver: true,
             ..prometheus::Options::default()
         });
-        let prometheus = prometheus.await.unwrap();
-        let account = Account::start(prometheus.url()).await.unwrap();
+        let workspace = workspace.await.unwrap();
+        let account = Account::start(workspace.url()).await.unwrap();
+        let url = account.amp.workspace_url();
+        let head_node = HeadNode::start(&nodes, CLUSTER, url, MiniStack::credentials());
+        let head_node = head_node.await.unwrap();
         account.package().await.unwrap();
         Self {
             account,
-            _prometheus: prometheus,
+            _head_node: head_node,
+            _workspace: workspace,
             _nodes: nodes,
         }
     }

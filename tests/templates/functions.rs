@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use harness::project::repository;
 use serde_json::{Value, json};
 
-use crate::repository;
 use crate::template::Template;
 
 fn monitoring() -> Template {

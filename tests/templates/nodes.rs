@@ -4,11 +4,11 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use harness::ministack::tool;
+use harness::project::{repository, tool};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::{repository, run};
+use crate::run;
 
 const ENDPOINT: &str = "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-12345678-90ab-cdef-1234-567890abcdef/";
 
@@ -26,7 +26,7 @@ fn prometheus_accepts_the_head_nodes_configuration() {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(prometheus_configuration().as_bytes())
         .unwrap();
-    let (valid, printed) = run(Command::new("promtool")
+    let (valid, printed) = run(Command::new(tool("promtool"))
         .args(["check", "config"])
         .arg(file.path()));
     assert!(valid, "{printed}");

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use harness::project::repository;
 use serde_json::{Value, json};
 
-use crate::repository;
 use crate::template::Template;
 
 const WORKSPACE: &str =

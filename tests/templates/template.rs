@@ -2,10 +2,9 @@
 
 use std::fs;
 
+use harness::project::repository;
 use saphyr::{LoadableYamlNode as _, Scalar, Yaml};
 use serde_json::{Map, Value, json};
-
-use crate::repository;
 
 /// A template of `infra/`.
 pub(crate) struct Template(Value);
