@@ -66,6 +66,10 @@ demo: build-here ## Runs the main job on real parts on this machine, no AWS acco
 test: build-here ## Runs every test; installs what they need first
 	cargo test --locked --workspace
 
+.PHONY: chaos
+chaos: build-here ## Breaks every part, one after the other, and counts what is lost [CHAOS=--help]
+	@cargo run --quiet --locked --package tests --bin chaos -- $(CHAOS)
+
 .PHONY: bench
 bench: build-here ## Measures the function from 2 to 10,000 nodes, beside the daemon it replaces [BENCH=--help]
 	@test -x target/bench-venv/bin/python || python3 -m venv target/bench-venv

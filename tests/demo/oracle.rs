@@ -3,25 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
-use harness::dcgm_exporter::{DcgmExporter, Field, Node, Scrape};
+use harness::{
+    dcgm_exporter::{DcgmExporter, Field, Node, Scrape},
+    oracle::{GPUS_REPORTING, METRICS},
+};
 
 use crate::{
     clock::{self, PERIOD, Span},
     parts::{Parts, SCRAPE_INTERVAL},
     scraped::ScrapeTimes,
 };
-
-/// As the documents have it.
-const METRICS: [(&str, &str); 6] = [
-    ("DCGM_FI_DEV_GPU_UTIL", "GPUUtilization"),
-    ("DCGM_FI_DEV_MEM_COPY_UTIL", "GPUMemoryUtilization"),
-    ("DCGM_FI_DEV_GPU_TEMP", "GPUTemperature"),
-    ("DCGM_FI_DEV_POWER_USAGE", "GPUPowerUsage"),
-    ("DCGM_FI_DEV_FB_USED", "GPUMemoryUsed"),
-    ("DCGM_FI_DEV_FB_FREE", "GPUMemoryFree"),
-];
-
-pub(crate) const GPUS_REPORTING: &str = "GPUsReporting";
 
 /// Prometheus puts the times of scrapes on its interval's grid when they are this near.
 const ALIGNMENT_MS: i64 = 2;

@@ -3,13 +3,13 @@
 use std::{collections::BTreeSet, io};
 
 use anyhow::Context as _;
-use harness::amp_gateway::AmpGateway;
+use harness::{amp_gateway::AmpGateway, oracle::GPUS_REPORTING};
 use serde_json::Value;
 
 use crate::{
     aws::Aws,
     clock::{PERIOD, Span},
-    oracle::{GPUS_REPORTING, Metric, Oracle, Statistic},
+    oracle::{Metric, Oracle, Statistic},
     proof::{self, PERIODS, ReadBack},
     reply::Reply,
     screen::{Screen, grouped},

@@ -23,6 +23,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use self::answer::Answer;
 pub use self::failure::Failure;
 use crate::{
+    clock::Clock,
     lambda,
     sigv4::{self, Credentials, Refusal, Verifier},
 };
@@ -108,16 +109,7 @@ struct Workspace {
     log: Mutex<Vec<Logged>>,
     faults: Mutex<VecDeque<Failure>>,
     delay: Mutex<Duration>,
-    clock: Mutex<Clock>,
-}
-
-/// How the workspace's clock differs from the machine's.
-#[derive(Clone, Copy, Debug, Default)]
-enum Clock {
-    #[default]
-    Right,
-    Fast(Duration),
-    Slow(Duration),
+    clock: Clock,
 }
 
 impl AmpGateway {
@@ -144,7 +136,7 @@ impl AmpGateway {
             log: Mutex::default(),
             faults: Mutex::default(),
             delay: Mutex::default(),
-            clock: Mutex::default(),
+            clock: Clock::default(),
         });
         let router = Router::new().fallback(serve).with_state(Arc::clone(&state));
         let mut server = JoinSet::new();
@@ -183,24 +175,16 @@ impl AmpGateway {
 
     /// Sets the workspace's clock ahead of the machine's.
     pub fn set_clock_fast(&self, ahead: Duration) {
-        *lock(&self.state.clock) = Clock::Fast(ahead);
+        self.state.clock.set_fast(ahead);
     }
 
     /// Sets the workspace's clock behind the machine's.
     pub fn set_clock_slow(&self, behind: Duration) {
-        *lock(&self.state.clock) = Clock::Slow(behind);
+        self.state.clock.set_slow(behind);
     }
 }
 
 impl Workspace {
-    fn now(&self) -> SystemTime {
-        match *lock(&self.clock) {
-            Clock::Right => SystemTime::now(),
-            Clock::Fast(ahead) => SystemTime::now() + ahead,
-            Clock::Slow(behind) => SystemTime::now() - behind,
-        }
-    }
-
     /// The checks in the order AWS makes them: who, what, whether.
     async fn answer(&self, parts: &Parts, body: &[u8], logged: &Logged) -> anyhow::Result<Answer> {
         if let Some(refusal) = &logged.refusal {
@@ -264,7 +248,7 @@ impl Workspace {
 
     fn begin(&self, parts: &Parts, body: &[u8]) -> (usize, Logged) {
         let request = sigv4::Request::new(parts, body);
-        let refusal = self.verifier.verify(&request, self.now()).err();
+        let refusal = self.verifier.verify(&request, self.clock.now()).err();
         let logged = Logged {
             operation: operation(parts),
             path: parts.uri.path().to_owned(),

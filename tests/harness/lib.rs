@@ -8,13 +8,16 @@
 
 pub mod account;
 pub mod amp_gateway;
+mod clock;
 pub mod cloudwatch;
 pub mod dcgm_exporter;
 pub mod grafana;
 pub mod head_node;
 pub mod lambda;
 pub mod managed_grafana;
+pub mod microburst;
 pub mod ministack;
+pub mod oracle;
 pub mod parameter_store;
 pub mod pipeline;
 pub mod process;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Bytes, to_bytes};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::clock::Clock;
 use crate::lambda::REGION;
 use crate::sigv4::{self, Credentials, Verifier};
 
@@ -28,6 +29,8 @@ const LONGEST_STANDARD_VALUE: usize = 4096;
 pub enum Failure {
     /// IAM does not allow the call.
     AccessDenied,
+    /// The session token is too old.
+    ExpiredToken,
     /// Systems Manager broke.
     InternalServerError,
     /// Too many calls.
@@ -38,8 +41,14 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct ParameterStore {
     url: String,
-    state: Arc<Mutex<Store>>,
+    state: Arc<Shared>,
     _server: JoinSet<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    clock: Clock,
+    store: Mutex<Store>,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +66,7 @@ impl ParameterStore {
     pub async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let state = Arc::<Mutex<Store>>::default();
+        let state = Arc::<Shared>::default();
         let router = Router::new().fallback(serve).with_state(Arc::clone(&state));
         let mut server = JoinSet::new();
         server.spawn(async move {
@@ -105,13 +114,23 @@ impl ParameterStore {
             .failing
             .insert(operation, (times, failure));
     }
+
+    /// Sets its clock ahead of the machine's.
+    pub fn set_clock_fast(&self, ahead: Duration) {
+        self.state.clock.set_fast(ahead);
+    }
+
+    /// Sets its clock behind the machine's.
+    pub fn set_clock_slow(&self, behind: Duration) {
+        self.state.clock.set_slow(behind);
+    }
 }
 
-fn lock(state: &Mutex<Store>) -> MutexGuard<'_, Store> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(state: &Shared) -> MutexGuard<'_, Store> {
+    state.store.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(State(state): State<Arc<Mutex<Store>>>, request: Request) -> Response {
+async fn serve(State(state): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap_or_default();
     let verifier = Verifier {
@@ -119,7 +138,7 @@ async fn serve(State(state): State<Arc<Mutex<Store>>>, request: Request) -> Resp
         region: REGION.to_owned(),
         service: "ssm",
     };
-    let signed = verifier.verify(&sigv4::Request::new(&parts, &body), SystemTime::now());
+    let signed = verifier.verify(&sigv4::Request::new(&parts, &body), state.clock.now());
     let target = parts
         .headers
         .get("x-amz-target")
@@ -152,7 +171,7 @@ async fn serve(State(state): State<Arc<Mutex<Store>>>, request: Request) -> Resp
 }
 
 async fn call(
-    state: &Mutex<Store>,
+    state: &Shared,
     operation: &'static str,
     body: &Bytes,
     act: fn(&mut Store, &Value) -> Result<Value, Refusal>,
@@ -190,6 +209,11 @@ impl Failure {
                 StatusCode::BAD_REQUEST,
                 "AccessDeniedException",
                 format!("User is not authorized to perform: ssm:{operation}"),
+            ),
+            Self::ExpiredToken => (
+                StatusCode::BAD_REQUEST,
+                "ExpiredTokenException",
+                "The security token included in the request is expired".to_owned(),
             ),
             Self::InternalServerError => (
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -119,6 +119,14 @@ impl Prometheus {
         Ok(())
     }
 
+    /// Adds samples of the past, after [`Self::stop`] and before [`Self::restart`].
+    ///
+    /// # Errors
+    /// `promtool` is not installed, or does not accept them.
+    pub async fn load(&self, history: History) -> anyhow::Result<()> {
+        history.load(&self.path("data")).await
+    }
+
     /// What the server has logged, over all its starts.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()

@@ -25,7 +25,15 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
     content_type: &'static str,
     error_type: Option<&'static str>,
-    gzip: bool,
+    encoding: Encoding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    /// What the client accepts.
+    Open,
+    Plain,
+    Gzip,
 }
 
 impl Answer {
@@ -36,7 +44,34 @@ impl Answer {
             body,
             content_type: "application/json",
             error_type: None,
-            gzip: false,
+            encoding: Encoding::Open,
+        }
+    }
+
+    /// Series of zeros, in members of gzip that are copies of one another.
+    pub(super) fn long(mebibytes: usize, packed: bool) -> Self {
+        let head = r#"{"status":"success","data":{"resultType":"matrix","result":["#;
+        let sample = r#"[1,"0"],"#;
+        let series = format!(
+            r#"{{"metric":{{"gpu":"0","instance_id":"i-0"}},"values":[{}[1,"0"]]}},"#,
+            sample.repeat((1 << 20) / sample.len())
+        );
+        let tail = r#"{"metric":{},"values":[]}]}}"#;
+        let pack = |text: &str| {
+            if packed {
+                gzip(text.as_bytes())
+            } else {
+                text.as_bytes().to_vec()
+            }
+        };
+        let body = [pack(head), pack(&series).repeat(mebibytes), pack(tail)].concat();
+        Self {
+            encoding: if packed {
+                Encoding::Gzip
+            } else {
+                Encoding::Plain
+            },
+            ..Self::new(StatusCode::OK, body)
         }
     }
 
@@ -114,17 +149,13 @@ impl Answer {
         let accepted = headers
             .get(header::ACCEPT_ENCODING)
             .and_then(|value| value.to_str().ok());
-        if !accepted.is_some_and(|accepted| accepted.contains("gzip")) {
+        let accepts = accepted.is_some_and(|accepted| accepted.contains("gzip"));
+        if !accepts || self.encoding != Encoding::Open {
             return self;
         }
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        let body = encoder
-            .write_all(&self.body)
-            .and_then(|()| encoder.finish());
-        let body = body.expect("writing to memory does not fail").into();
         Self {
-            body,
-            gzip: true,
+            body: gzip(&self.body).into(),
+            encoding: Encoding::Gzip,
             ..self
         }
     }
@@ -157,7 +188,7 @@ impl Answer {
         )
             .into_response();
         let headers = response.headers_mut();
-        if self.gzip {
+        if self.encoding == Encoding::Gzip {
             headers.insert(
                 header::CONTENT_ENCODING,
                 header::HeaderValue::from_static("gzip"),
@@ -199,6 +230,12 @@ fn decode(pair: &str) -> (String, String) {
             .into_owned()
     };
     (decode(name), decode(value))
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let packed = encoder.write_all(body).and_then(|()| encoder.finish());
+    packed.expect("writing to memory does not fail")
 }
 
 pub(super) fn encode_form<'a>(pairs: impl Iterator<Item = &'a (String, String)>) -> String {

@@ -22,6 +22,13 @@ pub enum Failure {
     Garbage,
     /// Status 200 and this body.
     Body(String),
+    /// Status 200 and that many MiB of series, packed as gzip or not.
+    Mebibytes {
+        /// Length unpacked.
+        count: usize,
+        /// As AMP answers.
+        packed: bool,
+    },
     /// The request is taken and never answered.
     Hang,
     /// The connection is closed without a word.
@@ -43,6 +50,7 @@ impl Failure {
                 "<html>We will be back soon</html>",
             )),
             Self::Body(body) => Some(Answer::new(StatusCode::OK, body.clone())),
+            Self::Mebibytes { count, packed } => Some(Answer::long(*count, *packed)),
             Self::Slow(_) | Self::CutMidReply | Self::Hang | Self::Reset => None,
         }
     }
@@ -59,7 +67,8 @@ impl Failure {
             | Self::NotAuthorized
             | Self::CutMidReply
             | Self::Garbage
-            | Self::Body(_) => (),
+            | Self::Body(_)
+            | Self::Mebibytes { .. } => (),
         }
     }
 }

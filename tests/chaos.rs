@@ -1,0 +1,165 @@
+//! Breaks every part around `dcgm-to-cloudwatch`, one after the other, and counts what is lost:
+//! real Prometheus, the built function under the Lambda Runtime API, AMP's gateway, strict doubles
+//! of CloudWatch and Parameter Store, microburst before CloudWatch. Time is that of the events, so
+//! that twenty minutes are twenty runs.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "a program whose results are read at the terminal"
+)]
+
+#[path = "chaos/fault.rs"]
+mod fault;
+#[cfg(test)]
+#[path = "chaos/operations.rs"]
+mod operations;
+#[path = "chaos/random.rs"]
+mod random;
+#[path = "chaos/table.rs"]
+mod table;
+#[path = "chaos/trial.rs"]
+mod trial;
+#[path = "chaos/world.rs"]
+mod world;
+
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use futures_util::{StreamExt as _, stream};
+
+use crate::fault::{FAULTS, Fault, Form};
+use crate::trial::Row;
+
+const HELP: &str = "\
+Breaks every part around dcgm-to-cloudwatch, one after the other, and holds every value CloudWatch has
+against every raw sample Prometheus has. Takes a few minutes.
+
+Usage: chaos [--seed NUMBER] [FAULT...]   (`make chaos`; CHAOS= for the arguments)
+
+FAULT is a part of a fault's name, as in docs/operations.md. The seed chooses the moments at which the
+function is killed.
+
+Exit code: 0 nothing was lost   1 something was, or a fault could not be tried
+";
+
+/// Most of a fault's time is waiting.
+const AT_ONCE: usize = 4;
+
+struct Options {
+    faults: Vec<&'static Fault>,
+    seed: u64,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments
+        .iter()
+        .any(|argument| argument == "--help" || argument == "-h")
+    {
+        println!("{}", HELP.trim_end());
+        return ExitCode::SUCCESS;
+    }
+    let nothing_lost = tokio::select! {
+        nothing_lost = chaos(&arguments) => nothing_lost,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("stopped")),
+    };
+    match nothing_lost {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("chaos: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn chaos(arguments: &[String]) -> anyhow::Result<bool> {
+    let options = Options::parse(arguments)?;
+    eprintln!("{} faults, seed {}", options.faults.len(), options.seed);
+    let (rows, complaints) = try_all(&options, Form::Whole).await;
+    println!("{}\n{}", table::table(&rows), table::NOTE);
+    for complaint in &complaints {
+        eprintln!("chaos: {complaint}");
+    }
+    Ok(complaints.is_empty())
+}
+
+/// The rows in the order of the faults, and what is wrong with them.
+async fn try_all(options: &Options, form: Form) -> (Vec<Row>, Vec<String>) {
+    let mut trials: Vec<_> = stream::iter(options.faults.iter().enumerate())
+        .map(|(index, fault)| async move {
+            let outcome = trial::run(fault, form, options.seed).await;
+            eprintln!(
+                "  {}",
+                if outcome.is_ok() {
+                    fault.name
+                } else {
+                    "failed"
+                }
+            );
+            (index, *fault, outcome)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    trials.sort_by_key(|(index, ..)| *index);
+    let (mut rows, mut complaints) = (Vec::new(), Vec::new());
+    for (_, fault, outcome) in trials {
+        let name = fault.name;
+        match outcome {
+            Ok(row) => {
+                let of_row = row.complaints().into_iter();
+                complaints.extend(of_row.map(|complaint| format!("{name}: {complaint}")));
+                rows.push(row);
+            }
+            Err(error) => complaints.push(format!("{name}: {error:#}")),
+        }
+    }
+    (rows, complaints)
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> anyhow::Result<Self> {
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let mut seed = clock.as_nanos() as u64;
+        let mut parts = Vec::new();
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            if argument == "--seed" {
+                let number = arguments.next().context("--seed wants a number")?;
+                seed = number
+                    .parse()
+                    .with_context(|| format!("--seed {number:?}"))?;
+            } else {
+                parts.push(argument.as_str());
+            }
+        }
+        let is_asked =
+            |fault: &&Fault| parts.is_empty() || parts.iter().any(|part| fault.name.contains(part));
+        let faults: Vec<_> = FAULTS.iter().filter(is_asked).collect();
+        anyhow::ensure!(!faults.is_empty(), "no fault's name contains {parts:?}");
+        Ok(Self { faults, seed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_fault_loses_a_sample() {
+        let options = Options {
+            faults: FAULTS.iter().collect(),
+            seed: 1,
+        };
+        let (rows, complaints) = try_all(&options, Form::Short).await;
+        assert!(
+            complaints.is_empty(),
+            "{}\n{}",
+            table::table(&rows),
+            complaints.join("\n")
+        );
+    }
+}

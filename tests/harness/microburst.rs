@@ -1,0 +1,121 @@
+//! microburst: a proxy before a double of AWS that fails as AWS does, in the protocol the SDK
+//! speaks, and breaks connections.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use crate::ministack::tool;
+
+/// It reads botocore's models first, which takes seconds on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running proxy; dropping it ends it.
+#[derive(Debug)]
+pub struct Microburst {
+    process: Child,
+    url: String,
+    http: reqwest::Client,
+    folder: TempDir,
+}
+
+impl Microburst {
+    /// Starts it before `upstream`, with no rule: everything passes.
+    ///
+    /// # Errors
+    /// It is not installed or does not start; its log says why.
+    pub async fn start(upstream: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("microburst-").tempdir()?;
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port();
+        let log = File::create(folder.path().join("log"))?;
+        let process = Command::new(tool("microburst"))
+            .args(["--upstream", upstream, "--port", &port.to_string()])
+            .stdin(Stdio::null())
+            .stderr(log.try_clone()?)
+            .stdout(log)
+            .kill_on_drop(true)
+            .spawn()
+            .context("microburst does not start: install requirements.txt into .venv")?;
+        let mut proxy = Self {
+            process,
+            url: format!("http://{}:{port}", Ipv4Addr::LOCALHOST),
+            http: reqwest::Client::new(),
+            folder,
+        };
+        timeout(START_LIMIT, proxy.ready())
+            .await
+            .unwrap_or_else(|_| bail!("microburst is not ready after {START_LIMIT:?}"))
+            .with_context(|| {
+                let log = fs::read_to_string(proxy.folder.path().join("log"));
+                format!("microburst logged:\n{}", log.unwrap_or_default())
+            })?;
+        Ok(proxy)
+    }
+
+    /// What clients take for the service.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Fails from now on every call of `operation`, as one of its rules says
+    /// (<https://github.com/pingedbrain/microburst#rules>).
+    ///
+    /// # Errors
+    /// It does not take the rule.
+    pub async fn fail(&self, service: &str, operation: &str, how: Value) -> anyhow::Result<()> {
+        let mut rule = how;
+        rule["service"] = service.into();
+        rule["operation"] = operation.into();
+        self.set_rules(json!([rule])).await
+    }
+
+    /// Lets everything pass again, and says how many calls failed.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn recover(&self) -> anyhow::Result<usize> {
+        self.set_rules(json!([])).await?;
+        let fired = self.http.get(self.control("fired")).send().await?;
+        let fired: Value = serde_json::from_slice(&fired.error_for_status()?.bytes().await?)?;
+        Ok(fired.as_array().context("a list of faults")?.len())
+    }
+
+    async fn set_rules(&self, rules: Value) -> anyhow::Result<()> {
+        let request = self.http.post(self.control("rules"));
+        let request = request.header("content-type", "application/json");
+        let answer = request.body(rules.to_string()).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "{status}: {}", answer.text().await?);
+        Ok(())
+    }
+
+    fn control(&self, path: &str) -> String {
+        format!("{}/_microburst/{path}", self.url)
+    }
+
+    async fn ready(&mut self) -> anyhow::Result<()> {
+        loop {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("microburst ended with {status}");
+            }
+            let health = self.http.get(self.control("health"));
+            if health
+                .send()
+                .await
+                .is_ok_and(|reply| reply.status().is_success())
+            {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
