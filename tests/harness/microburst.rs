@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use crate::ministack::tool;
+use crate::project::tool;
 
 /// It reads botocore's models first, which takes seconds on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
