@@ -59,7 +59,7 @@ build: tools ## Builds both functions to target/lambda/<name>/bootstrap [ARCH=x8
 # ---- Try and test
 
 .PHONY: demo
-demo: build-here ## Runs the main job on real parts on this machine, no AWS account needed
+demo: build-here ## Deploys the stack on this machine and shows it at work; no AWS account needed
 	@cargo run --quiet --locked --package tests --bin demo
 
 .PHONY: test
@@ -126,16 +126,21 @@ deploy: ## Deploys or updates the stack [STACK= CLUSTER= REGION= BUCKET= ARCH=ar
 
 .PHONY: invoke
 invoke: ## Runs dcgm-to-cloudwatch by hand [STACK= REGION= PAYLOAD='{"dryRun":true}']
-	@mkdir -p build && printf '%s' '$(PAYLOAD)' > build/payload.json
-	@$(call run-by-hand,$(STACK)-dcgm-to-cloudwatch)
+	@$(call run-by-hand,$(PAYLOAD))
 
 .PHONY: backfill
 backfill: ## Publishes past periods again [STACK= REGION= FROM=<RFC 3339> TO=<RFC 3339>]
-	@mkdir -p build && printf '{"start":"%s","end":"%s"}' "$(FROM)" "$(TO)" > build/payload.json
-	@$(call run-by-hand,$(STACK)-dcgm-to-cloudwatch)
+	@$(call run-by-hand,{"start":"$(FROM)"$(comma)"end":"$(TO)"})
 
-run-by-hand = aws lambda invoke --region "$(REGION)" --function-name "$(1)" --cli-read-timeout 910 \
-	--payload fileb://build/payload.json build/reply.json && cat build/reply.json && echo
+comma := ,
+# Prints the function's reply, and fails when the function does. Both versions of the CLI take fileb.
+run-by-hand = folder=$$(mktemp -d); trap 'rm -r "$$folder"' EXIT; \
+	printf '%s' '$(1)' > "$$folder/event.json"; \
+	failed=$$(aws lambda invoke --region "$(REGION)" --function-name "$(STACK)-dcgm-to-cloudwatch" \
+		--cli-read-timeout 910 --payload "fileb://$$folder/event.json" \
+		--query FunctionError --output text "$$folder/reply.json"); \
+	cat "$$folder/reply.json"; echo; \
+	[[ $$failed == None ]]
 
 .PHONY: dashboard
 dashboard: ## Adds the GPU widgets to a CloudWatch dashboard of yours [STACK= REGION= NAME=]

@@ -1,5 +1,5 @@
-//! The way of GPU metrics from dcgm-exporter to CloudWatch, shown on one machine: real Prometheus,
-//! real function, real AWS CLI; simulated GPUs, and AWS's two services as strict doubles.
+//! The stack deployed, at work and deleted, shown on one machine: real Prometheus, real functions,
+//! real AWS CLI; simulated GPUs, a CloudFormation that deploys, and strict doubles of the rest of AWS.
 
 #![expect(
     clippy::disallowed_methods,
@@ -12,6 +12,8 @@ mod aws;
 mod clock;
 #[path = "demo/documents.rs"]
 mod documents;
+#[path = "demo/live.rs"]
+mod live;
 #[path = "demo/oracle.rs"]
 mod oracle;
 #[path = "demo/parts.rs"]
@@ -26,10 +28,10 @@ mod reply;
 mod scraped;
 #[path = "demo/screen.rs"]
 mod screen;
+#[path = "demo/stack.rs"]
+mod stack;
 #[path = "demo/story.rs"]
 mod story;
-#[path = "demo/tools.rs"]
-mod tools;
 #[path = "demo/verdict.rs"]
 mod verdict;
 
@@ -43,14 +45,17 @@ use tokio::{
 use self::screen::Screen;
 
 const HELP: &str = "\
-Shows how DCGM metrics get from GPU nodes to CloudWatch, on this machine, without an AWS account.
+Shows how DCGM metrics get from GPU nodes to CloudWatch and Grafana, on this machine, without an
+AWS account.
 
-Two simulated p5en.48xlarge nodes are scraped by a real Prometheus. The built function is invoked
-as Lambda invokes it: it reads Prometheus through a gateway that checks every signature as Amazon
-Managed Prometheus does, and publishes to a CloudWatch that refuses what CloudWatch refuses. The
-real AWS CLI reads the result back, and every number is compared with what the nodes served.
+Two simulated p5en.48xlarge nodes are scraped by a real Prometheus with the head node's own
+configuration, which sends to Amazon Managed Prometheus: a gateway that checks every signature,
+before another real Prometheus. The real AWS CLI deploys the packaged stack to MiniStack. There the
+built functions make the data source in a Grafana, and carry the metrics by their schedule and by
+hand to a CloudWatch that refuses what CloudWatch refuses. The stack is updated and deleted, and
+every number in CloudWatch is compared with what the nodes served.
 
-Takes about 80 seconds. Everything is stopped and deleted at the end, and on Ctrl-C.
+Takes about a minute and a half. Everything is stopped and deleted at the end, and on Ctrl-C.
 
 Usage: demo [--help]    (`make demo` installs and builds what it needs, then runs it)
 
@@ -58,7 +63,6 @@ Exit code:   0 every number agrees    1 one does not, or something failed    2 w
              130, 143 stopped by Ctrl-C or SIGTERM
 
 Environment: NO_COLOR       no colours
-             AWS_CLI        the AWS CLI to use; else .venv/bin/aws, else the one on the PATH
              BOOTSTRAP_DIR  where the built functions lie; else target/lambda
 ";
 

@@ -1,29 +1,27 @@
 //! The documents' own commands, by the real AWS CLI.
 
+use harness::account::Account;
+
 use crate::{
-    aws::{self, Aws},
+    aws,
     clock::{self, Span},
     screen::Screen,
 };
 
-/// Of a longer output the lines in the middle are left out.
-const HEAD: usize = 8;
-const TAIL: usize = 3;
-
 /// Lists what there is.
 pub(crate) async fn list_metrics(
-    aws: &Aws,
+    account: &Account,
     namespace: &str,
     screen: &Screen,
 ) -> anyhow::Result<()> {
     let line = format!("cloudwatch list-metrics --namespace {namespace} --output table --query");
     let shown = "Metrics[].[MetricName,Dimensions[0].Value,Dimensions[1].Value]";
-    show(aws, &line, shown, screen).await
+    show(account, &line, shown, screen).await
 }
 
 /// The last five minutes: of all GPUs, of one, and a percentile of all.
 pub(crate) async fn statistics(
-    aws: &Aws,
+    account: &Account,
     namespace: &str,
     instance_id: &str,
     live: Span,
@@ -48,23 +46,12 @@ pub(crate) async fn statistics(
              --start-time {start} --end-time {end} --period 60 {options} --output table --query"
         );
         let shown = format!("sort_by(Datapoints,&Timestamp)[].[Timestamp,{shown}]");
-        show(aws, &line, &shown, screen).await?;
+        show(account, &line, &shown, screen).await?;
     }
     Ok(())
 }
 
-async fn show(aws: &Aws, line: &str, query: &str, screen: &Screen) -> anyhow::Result<()> {
+async fn show(account: &Account, line: &str, query: &str, screen: &Screen) -> anyhow::Result<()> {
     let words: Vec<&str> = line.split_whitespace().chain([query]).collect();
-    screen.command(&aws::typed(&words))?;
-    let output = aws.run(&words).await?;
-    let lines: Vec<&str> = output.lines().collect();
-    match lines.len().checked_sub(HEAD + TAIL) {
-        Some(left_out) if left_out > 1 => {
-            screen.block(&lines[..HEAD].join("\n"))?;
-            screen.note(format!("… {left_out} more lines"))?;
-            screen.block(&lines[HEAD + left_out..].join("\n"))?;
-        }
-        _ => screen.block(&output)?,
-    }
-    Ok(())
+    aws::show(account, &words, screen).await
 }

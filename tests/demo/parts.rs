@@ -1,21 +1,18 @@
-//! Everything that runs: nodes, Prometheus, the two AWS services, the function.
+//! Everything that runs around the stack: nodes, head node, the samples in AMP, the AWS account.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use anyhow::Context as _;
 use harness::{
-    amp_gateway::{self, AmpGateway},
-    cloudwatch::CloudWatch,
-    dcgm_exporter::{DcgmExporter, Field, Node, scrape_config},
-    lambda::Function,
+    account::Account,
+    dcgm_exporter::{DcgmExporter, Field, Node},
+    head_node::HeadNode,
+    ministack::MiniStack,
     prometheus::{self, History, Prometheus, every},
 };
-use serde_json::Value;
 
 use crate::{
     clock::{self, PERIOD, Span},
     screen::Screen,
-    tools::Tools,
 };
 
 pub(crate) const CLUSTER: &str = "p5en";
@@ -23,18 +20,15 @@ pub(crate) const CLUSTER: &str = "p5en";
 /// How often a GPU is read, in the history as live.
 pub(crate) const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A period is published once it ended this long ago.
-pub(crate) const SETTLE: i64 = 2;
-
-/// How much there is from before Prometheus's start.
+/// How much there is from before the head node's start.
 const HISTORY: i64 = 9 * 60;
 
 /// Dropped from the top, so that nobody asks what is gone already.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    pub(crate) function: Function,
-    pub(crate) cloudwatch: CloudWatch,
-    pub(crate) amp: AmpGateway,
+    pub(crate) account: Account,
+    _head_node: HeadNode,
+    /// What AMP holds.
     pub(crate) prometheus: Prometheus,
     pub(crate) nodes: Vec<DcgmExporter>,
     /// What was not scraped but loaded.
@@ -43,51 +37,52 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Starts them one after the other, and tells of each.
-    pub(crate) async fn start(tools: &Tools, screen: &Screen) -> anyhow::Result<Self> {
+    pub(crate) async fn start(screen: &Screen) -> anyhow::Result<Self> {
         let nodes = start_nodes(screen).await?;
-        let (prometheus, history) = start_prometheus(&nodes, screen).await?;
-        let amp = AmpGateway::start(prometheus.url(), amp_gateway::Options::default()).await?;
-        screen.row("AMP", amp.workspace_url())?;
+        let (prometheus, history) = start_prometheus(&nodes).await?;
+        let account = Account::start(prometheus.url()).await?;
+        let (workspace, credentials) = (account.amp.workspace_url(), MiniStack::credentials());
+        let head_node = HeadNode::start(&nodes, CLUSTER, workspace, credentials).await?;
+        let url = head_node.prometheus.url();
+        screen.row(
+            "head node",
+            format!("Prometheus, {url}, configured by head-node.sh"),
+        )?;
+        screen.row("", "scrapes both every second, sends to AMP, signed")?;
+        screen.row("AMP", workspace)?;
         screen.row(
             "",
-            "lets in what SigV4 signs to the letter, and asks Prometheus",
+            "lets in what SigV4 signs to the letter; a Prometheus holds the samples",
         )?;
-        let cloudwatch = CloudWatch::start().await?;
-        let url = cloudwatch.url();
+        screen.row(
+            "",
+            format!(
+                "and {} minutes from before, loaded by promtool",
+                HISTORY / 60
+            ),
+        )?;
+        let url = account.cloudwatch.url();
         screen.row(
             "CloudWatch",
             format!("{url}, refuses what CloudWatch refuses"),
         )?;
-        let function = Function::start(&tools.bootstrap, environment(&amp, &cloudwatch)).await?;
-        let pid = function.pid();
+        let url = account.grafana.url();
         screen.row(
-            "the function",
-            format!("process {pid}, invoked as Lambda does"),
+            "Grafana 12",
+            format!("{url}, of an AMG workspace, answers as Grafana does"),
         )?;
-        let text = format!("periods of {PERIOD} s, settled for {SETTLE} s; by default 60 and 60");
-        screen.row("", text)?;
+        let url = account.ministack.url();
+        screen.row(
+            "AWS",
+            format!("{url}, MiniStack: CloudFormation, Lambda, Scheduler, …"),
+        )?;
         Ok(Self {
-            function,
-            cloudwatch,
-            amp,
+            account,
+            _head_node: head_node,
             prometheus,
             nodes,
             history,
         })
-    }
-
-    /// Invokes the function and returns its reply.
-    pub(crate) async fn invoke(&self, event: String) -> anyhow::Result<Value> {
-        let outcome = self.function.invoke(event).await?;
-        outcome
-            .reply()
-            .with_context(|| format!("the function logged:\n{}", self.function.log()))
-    }
-
-    /// An orderly end.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        self.function.kill().await;
-        self.prometheus.stop().await
     }
 }
 
@@ -103,10 +98,7 @@ async fn start_nodes(screen: &Screen) -> anyhow::Result<Vec<DcgmExporter>> {
     Ok(nodes)
 }
 
-async fn start_prometheus(
-    nodes: &[DcgmExporter],
-    screen: &Screen,
-) -> anyhow::Result<(Prometheus, Span)> {
+async fn start_prometheus(nodes: &[DcgmExporter]) -> anyhow::Result<(Prometheus, Span)> {
     let end = clock::now();
     let span = Span {
         start: clock::floor(end, PERIOD) - HISTORY,
@@ -121,27 +113,9 @@ async fn start_prometheus(
     let mut history = History::new()?;
     history.fleet(&all_nodes, &Field::published(), &times, Node::load)?;
     let options = prometheus::Options {
-        config: scrape_config(nodes, SCRAPE_INTERVAL),
         history: vec![history],
+        remote_write_receiver: true,
         ..Default::default()
     };
-    let prometheus = Prometheus::start(options).await?;
-    let url = prometheus.url();
-    screen.row("Prometheus", format!("{url}, scrapes both every second"))?;
-    let minutes = HISTORY / 60;
-    screen.row(
-        "",
-        format!("holds the {minutes} minutes before, loaded by promtool"),
-    )?;
-    Ok((prometheus, span))
-}
-
-fn environment(amp: &AmpGateway, cloudwatch: &CloudWatch) -> BTreeMap<&'static str, String> {
-    BTreeMap::from([
-        ("AMP_WORKSPACE_URL", amp.workspace_url().to_owned()),
-        ("AWS_ENDPOINT_URL_CLOUDWATCH", cloudwatch.url()),
-        ("CLUSTER_NAME", CLUSTER.to_owned()),
-        ("PERIOD_SECONDS", PERIOD.to_string()),
-        ("SETTLE_SECONDS", SETTLE.to_string()),
-    ])
+    Ok((Prometheus::start(options).await?, span))
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
+use harness::account::Account;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    aws::Aws,
     clock::{self, PERIOD, Span},
     oracle::{Metric, Oracle, Statistic},
 };
@@ -48,7 +48,7 @@ struct MetricDataResult {
 impl ReadBack {
     /// Every statistic of every metric, in every length of period.
     pub(crate) async fn new(
-        aws: &Aws,
+        account: &Account,
         namespace: &str,
         metrics: impl IntoIterator<Item = &Metric>,
         span: Span,
@@ -67,8 +67,11 @@ impl ReadBack {
                 .zip(queries)
                 .map(|(number, query)| metric_data_query(number, namespace, query))
                 .collect();
-            let answer = aws.metric_data(&json, &start, &end).await?;
-            let answer: MetricData = serde_json::from_value(answer)?;
+            account.write("queries.json", serde_json::to_vec(&json)?)?;
+            let queries_file = ["--metric-data-queries", "file://queries.json"];
+            let times = ["--start-time", &start, "--end-time", &end];
+            let ask = [&["get-metric-data"][..], &queries_file, &times].concat();
+            let answer: MetricData = serde_json::from_value(account.aws_metrics(&ask).await?)?;
             for result in answer.metric_data_results {
                 let number: Option<usize> = result.id[1..].parse().ok();
                 let query = number.and_then(|number| queries.get(number));

@@ -35,12 +35,6 @@ struct Period {
 }
 
 impl Reply {
-    /// How many samples were dropped for that reason.
-    pub(crate) fn dropped(&self, reason: &str) -> u64 {
-        let count = self.dropped.get(reason).and_then(Value::as_u64);
-        count.unwrap_or_default()
-    }
-
     /// `queries` is what AMP saw of the run.
     pub(crate) fn show(&self, queries: usize, screen: &Screen) -> io::Result<()> {
         let Self {

@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeSet, io};
 
-use anyhow::Context as _;
-use harness::{amp_gateway::AmpGateway, oracle::GPUS_REPORTING};
+use harness::{account::Account, amp_gateway::AmpGateway, oracle::GPUS_REPORTING};
 use serde_json::Value;
 
 use crate::{
-    aws::Aws,
     clock::{PERIOD, Span},
+    live::Logged,
     oracle::{Metric, Oracle, Statistic},
     proof::{self, PERIODS, ReadBack},
     reply::Reply,
@@ -38,14 +37,13 @@ pub(crate) fn numbers(oracle: &Oracle, found: &ReadBack, screen: &Screen) -> io:
 
 /// No metric is missing, and none is there that nobody wants.
 pub(crate) async fn list(
-    aws: &Aws,
+    account: &Account,
     namespace: &str,
     oracle: &Oracle,
     screen: &Screen,
 ) -> anyhow::Result<bool> {
-    let words = ["cloudwatch", "list-metrics", "--namespace", namespace];
-    let output = aws.run(&words).await?;
-    let answer: Value = serde_json::from_str(&output).context("the answer of list-metrics")?;
+    let words = ["list-metrics", "--namespace", namespace];
+    let answer = account.aws_metrics(&words).await?;
     let metrics = answer["Metrics"].as_array();
     let listed: BTreeSet<_> = metrics.into_iter().flatten().map(listed).collect();
     let expected: BTreeSet<_> = oracle.metrics().map(expected).collect();
@@ -108,13 +106,13 @@ pub(crate) fn reporting(
 pub(crate) fn dropped(
     served: u64,
     by_hand: &Reply,
-    scheduled: &Reply,
+    scheduled: &Logged,
     screen: &Screen,
 ) -> io::Result<bool> {
-    let dropped = scheduled.dropped("notANumber");
-    let only_those = by_hand.dropped.is_empty() && scheduled.dropped.len() == 1;
-    let agrees = served > 0 && served == dropped && only_those;
-    let text = format!("{served} NaN served, {dropped} counted as notANumber, no others");
+    let dropped = scheduled.dropped().unwrap_or_default();
+    let agrees = served > 0 && served == dropped && by_hand.dropped.is_empty();
+    let text =
+        format!("{served} NaN served, {dropped} samples dropped, all of them by the schedule");
     screen.verdict(agrees, "dropped", text)?;
     Ok(agrees)
 }
@@ -130,8 +128,8 @@ pub(crate) fn signatures(amp: &AmpGateway, screen: &Screen) -> io::Result<bool> 
 }
 
 /// Both runs did all that was due.
-pub(crate) fn complete(by_hand: &Reply, scheduled: &Reply, screen: &Screen) -> io::Result<bool> {
-    let agrees = by_hand.complete && scheduled.complete;
+pub(crate) fn complete(by_hand: &Reply, scheduled: &Logged, screen: &Screen) -> io::Result<bool> {
+    let agrees = by_hand.complete && scheduled.is_complete();
     screen.verdict(
         agrees,
         "complete",

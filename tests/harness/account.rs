@@ -1,11 +1,13 @@
 //! An AWS account as the stack meets it: MiniStack, and doubles of what that has not: AMP, AMG and
 //! CloudWatch's limits. The real AWS CLI speaks to all of them.
 
+use std::ffi::OsStr;
 use std::path::Path;
+use std::{fs, io};
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
-use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::amp_gateway::{self, AmpGateway};
 use crate::cloudwatch::CloudWatch;
@@ -34,7 +36,6 @@ pub struct Account {
     pub amg: ManagedGrafana,
     /// The other workspace, whose samples a Prometheus holds.
     pub amp: AmpGateway,
-    folder: TempDir,
 }
 
 impl Account {
@@ -67,7 +68,6 @@ impl Account {
             grafana,
             amg,
             amp,
-            folder: tempfile::Builder::new().prefix("account-").tempdir()?,
         })
     }
 
@@ -114,9 +114,33 @@ impl Account {
     /// # Errors
     /// The CLI's own words.
     pub async fn aws_metrics(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let endpoint = self.cloudwatch.url();
-        let metrics = ["cloudwatch", "--endpoint-url", &endpoint];
-        self.aws(&[&metrics, arguments].concat()).await
+        let mut aws = self.command(tool("aws"));
+        let answer = process::printed(aws.arg("cloudwatch").args(arguments)).await?;
+        Ok(serde_json::from_str(&answer)?)
+    }
+
+    /// A program that finds the AWS CLI; all of AWS leads here, and CloudWatch to its metrics.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.ministack.command(program);
+        command.env("AWS_ENDPOINT_URL_CLOUDWATCH", self.cloudwatch.url());
+        command
+    }
+
+    /// Runs one of make's targets and gives back what it printed.
+    ///
+    /// # Errors
+    /// The target's own words.
+    pub async fn make(&self, words: &[&str]) -> anyhow::Result<String> {
+        let mut make = self.ministack.command("make");
+        process::printed(make.current_dir(repository("")).args(words)).await
+    }
+
+    /// Writes a file for the CLI to read, beside the package.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> io::Result<()> {
+        fs::write(self.file(name), content)
     }
 
     /// Creates, updates or deletes a stack by `aws cloudformation <arguments>`, and gives the state
@@ -141,7 +165,7 @@ impl Account {
         }
         arguments.push(&reply);
         let invoked = self.aws(&arguments).await?;
-        let reply = std::fs::read_to_string(&reply)?;
+        let reply = fs::read_to_string(&reply)?;
         ensure!(invoked["FunctionError"].is_null(), "{function}: {reply}");
         Ok(serde_json::from_str(&reply)?)
     }
@@ -184,7 +208,7 @@ impl Account {
     }
 
     fn file(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
+        self.ministack.folder().join(name).display().to_string()
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use std::{env, fs};
@@ -103,6 +104,12 @@ impl MiniStack {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// Where its commands run, and their files lie.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// A program that finds the AWS CLI, and the CLI this MiniStack.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -111,6 +118,7 @@ impl MiniStack {
             .envs(account_environment(self.port))
             .env("AWS_CONFIG_FILE", self.folder.path().join(CLI_CONFIG))
             .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+            .current_dir(&self.folder)
             .stdin(Stdio::null());
         command
     }
