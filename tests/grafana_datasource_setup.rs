@@ -10,8 +10,12 @@
 #[path = "grafana_datasource_setup/world.rs"]
 mod world;
 
+#[path = "grafana_datasource_setup/cloudwatch.rs"]
+mod cloudwatch;
 #[path = "grafana_datasource_setup/credential.rs"]
 mod credential;
+#[path = "grafana_datasource_setup/dashboards.rs"]
+mod dashboards;
 #[path = "grafana_datasource_setup/events.rs"]
 mod events;
 #[path = "grafana_datasource_setup/faults.rs"]

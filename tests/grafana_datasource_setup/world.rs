@@ -60,7 +60,12 @@ impl World {
 
     /// One more execution environment, as Lambda starts one for an invocation at the same time.
     pub(crate) async fn another_function(&self) -> Function {
-        start(&self.amg, &[]).await
+        self.another_function_with(&[]).await
+    }
+
+    /// The same with other variables.
+    pub(crate) async fn another_function_with(&self, env: &[(&'static str, &str)]) -> Function {
+        start(&self.amg, env).await
     }
 
     /// `events/grafana-datasource-setup/<case>.json`, its answer redirected to our bucket.

@@ -1,7 +1,8 @@
-//! Grafana's HTTP API as of versions 8 to 13, as far as data sources go. Paths in comments are
+//! Grafana's HTTP API as of versions 8 to 13, as far as data sources, folders and dashboards go. Paths in comments are
 //! those of <https://github.com/grafana/grafana>.
 
 pub mod faults;
+mod library;
 pub(crate) mod server;
 mod store;
 
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 
 use self::{
     faults::{Faults, lock},
+    library::Library,
     server::{Server, Service, json as answer},
     store::{Refusal, Store},
 };
@@ -69,6 +71,7 @@ struct Inner {
     plugins: BTreeSet<String>,
     amp: Amp,
     store: Store,
+    library: Library,
     requests: Vec<String>,
 }
 
@@ -86,6 +89,7 @@ impl Grafana {
                 plugins: bundled_plugins(major),
                 amp,
                 store: Store::default(),
+                library: Library::default(),
                 requests: Vec::new(),
             }),
         });
@@ -179,6 +183,43 @@ impl Grafana {
             .collect()
     }
 
+    /// All folders: uid and title.
+    pub fn folders(&self) -> Vec<(String, String)> {
+        lock(&self.state.inner).library.folders()
+    }
+
+    /// All dashboards: uid of the folder, and content.
+    pub fn dashboards(&self) -> Vec<(String, Value)> {
+        lock(&self.state.inner).library.dashboards()
+    }
+
+    /// The content of the dashboard of that uid.
+    pub fn dashboard(&self, uid: &str) -> Option<Value> {
+        let dashboards = self.dashboards().into_iter();
+        dashboards
+            .map(|(_, content)| content)
+            .find(|content| content["uid"] == uid)
+    }
+
+    /// A person saves something, as Grafana's own pages do: `POST /api/folders`,
+    /// `POST /api/dashboards/db`.
+    pub fn save_as_person(&self, path: &str, body: &Value) {
+        let mut inner = lock(&self.state.inner);
+        let major = inner.major;
+        let path: Vec<&str> = path.split('/').collect();
+        let saved = inner
+            .library
+            .serve(major, ("POST", &path[2..]), body.to_string().as_bytes());
+        saved
+            .expect("a path of folders or dashboards")
+            .expect("something that Grafana takes");
+    }
+
+    /// A person puts an alert rule into a folder.
+    pub fn put_into_folder(&self, uid: &str) {
+        lock(&self.state.inner).library.put_into_folder(uid);
+    }
+
     /// Every request that came in, `METHOD path`, in order.
     pub fn requests(&self) -> Vec<String> {
         lock(&self.state.inner).requests.clone()
@@ -244,13 +285,18 @@ impl Tokens {
 impl Service for State {
     fn operation(&self, parts: &Parts) -> String {
         let path = parts.uri.path();
-        let path = match path.strip_prefix("/api/datasources/uid/") {
-            Some(rest) if rest.ends_with("/health") => "/api/datasources/uid/:uid/health",
-            Some(_) => "/api/datasources/uid/:uid",
-            None if path.starts_with("/api/plugins/") => "/api/plugins/:id/settings",
-            None => path,
+        let path: Vec<&str> = path.split('/').skip(2).collect();
+        let path = match path[..] {
+            ["datasources", "uid", _, "health"] => "datasources/uid/:uid/health".to_owned(),
+            ["datasources", "uid", _] => "datasources/uid/:uid".to_owned(),
+            ["dashboards", "uid", _, "versions"] => "dashboards/uid/:uid/versions".to_owned(),
+            ["dashboards", "uid", _] => "dashboards/uid/:uid".to_owned(),
+            ["folders", _, "counts"] => "folders/:uid/counts".to_owned(),
+            ["folders", _] => "folders/:uid".to_owned(),
+            ["plugins", _, "settings"] => "plugins/:id/settings".to_owned(),
+            _ => path.join("/"),
         };
-        format!("{} {path}", parts.method)
+        format!("{} /api/{path}", parts.method)
     }
 
     fn serve(&self, parts: &Parts, body: &Bytes) -> Response {
@@ -303,6 +349,10 @@ impl Inner {
                     "DELETE" => self.store.delete(&uid),
                     _ => Err(Refusal::new(404, "Not found")),
                 }
+            }
+            (method, ["api", path @ ..]) => {
+                let answer = self.library.serve(self.major, (method, path), body);
+                answer.unwrap_or_else(|| Err(Refusal::new(404, "Not found")))
             }
             _ => Err(Refusal::new(404, "Not found")),
         }

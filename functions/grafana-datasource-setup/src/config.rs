@@ -3,11 +3,14 @@
 //! Read for each request and not at the start: a function that cannot start never answers
 //! CloudFormation, which then waits an hour for it.
 
+use std::fmt;
+
 use amp::WorkspaceUrl;
 use serde_json::{Map, Value};
 use startup::Environment;
 
 use crate::error::SetupError;
+use crate::{cloudwatch_source, folder};
 
 /// One setting: its variable for manual runs, its property for CloudFormation.
 struct Setting {
@@ -35,16 +38,42 @@ const UID: Setting = Setting {
     variable: "DATASOURCE_UID",
     property: "DataSourceUid",
 };
-const SETTINGS: [Setting; 5] = [GRAFANA_WORKSPACE, AMP_WORKSPACE, AMP_REGION, NAME, UID];
+const CLOUDWATCH_NAME: Setting = Setting {
+    variable: "CLOUDWATCH_DATASOURCE_NAME",
+    property: "CloudWatchDataSourceName",
+};
+const FOLDER: Setting = Setting {
+    variable: "DASHBOARD_FOLDER",
+    property: "DashboardFolder",
+};
+const OVERWRITE: Setting = Setting {
+    variable: "DASHBOARD_OVERWRITE",
+    property: "DashboardOverwrite",
+};
+const SETTINGS: [Setting; 8] = [
+    GRAFANA_WORKSPACE,
+    AMP_WORKSPACE,
+    AMP_REGION,
+    NAME,
+    UID,
+    CLOUDWATCH_NAME,
+    FOLDER,
+    OVERWRITE,
+];
+
+/// Lambda sets it.
+const HOME_REGION: &str = "AWS_REGION";
 
 const DEFAULT_NAME: &str = "Amazon Managed Prometheus";
 const DEFAULT_UID: &str = "amazon-managed-prometheus";
 
 /// Grafana: `MaxUIDLength` in pkg/util/shortid_generator.go, `maxDatasourceNameLen` and
-/// `maxDatasourceUrlLen` in pkg/services/datasources/service/datasource.go.
+/// `maxDatasourceUrlLen` in pkg/services/datasources/service/datasource.go, the column of a folder's
+/// title in pkg/services/sqlstore/migrations/dashboard_mig.go.
 const MAX_UID_LENGTH: usize = 40;
 const MAX_NAME_LENGTH: usize = 190;
 const MAX_URL_LENGTH: usize = 255;
+const MAX_TITLE_LENGTH: usize = 189;
 
 /// Checked settings of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +82,10 @@ pub struct Settings {
     pub grafana_workspace: String,
     /// The data source wanted.
     pub wanted: Wanted,
+    /// The CloudWatch data source, if wanted.
+    pub cloudwatch: Option<cloudwatch_source::Wanted>,
+    /// The folder of dashboards, if wanted.
+    pub folder: Option<folder::Wanted>,
 }
 
 /// The data source wanted.
@@ -77,45 +110,103 @@ impl Settings {
         properties: Option<&Map<String, Value>>,
         variables: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SetupError> {
-        let label = |setting: &Setting| match properties {
-            Some(_) => setting.property,
-            None => setting.variable,
-        };
         let lookup = |label: &str| {
             let is_asked =
                 |setting: &&Setting| [setting.property, setting.variable].contains(&label);
-            let setting = SETTINGS.iter().find(is_asked)?;
-            property(properties, setting.property).or_else(|| variables(setting.variable))
+            match SETTINGS.iter().find(is_asked) {
+                Some(setting) => {
+                    property(properties, setting.property).or_else(|| variables(setting.variable))
+                }
+                None => variables(label),
+            }
         };
-        let home_region = variables("AWS_REGION").unwrap_or_default();
-
-        let mut environment = Environment::new(lookup);
-        let grafana_workspace = environment.required(label(&GRAFANA_WORKSPACE), workspace_id);
-        let url = environment.required(label(&AMP_WORKSPACE), amp_url);
-        // AMP accepts a signature for its own region only, and its host name tells which.
-        let default_region = url
-            .as_ref()
-            .and_then(WorkspaceUrl::region)
-            .unwrap_or(&home_region);
-        let region = environment.or(label(&AMP_REGION), default_region.to_owned(), region);
-        let name = environment.or(label(&NAME), DEFAULT_NAME.to_owned(), name);
-        let uid = environment.or(label(&UID), DEFAULT_UID.to_owned(), uid);
-
+        let mut reader = Reader {
+            home_region: variables(HOME_REGION).unwrap_or_default(),
+            environment: Environment::new(lookup),
+            is_request: properties.is_some(),
+        };
+        let grafana_workspace = reader.required(&GRAFANA_WORKSPACE, workspace_id);
+        let wanted = reader.wanted();
+        let cloudwatch = reader.cloudwatch();
+        let folder = reader.folder();
         let settings = (|| {
-            let wanted = Wanted {
-                uid: uid?,
-                name: name?,
-                url: url?,
-                region: region?,
-            };
             Some(Self {
                 grafana_workspace: grafana_workspace?,
-                wanted,
+                wanted: wanted?,
+                cloudwatch: cloudwatch?,
+                folder: folder?,
             })
         })();
-        environment
+        reader
+            .environment
             .finish(settings)
             .map_err(|error| SetupError::InvalidConfiguration(error.to_string()))
+    }
+}
+
+/// Reads settings by the name that whoever set them knows them by. What is not set is `Some` of
+/// nothing, a mistake is `None`.
+struct Reader<'a> {
+    environment: Environment<'a>,
+    is_request: bool,
+    home_region: String,
+}
+
+impl Reader<'_> {
+    fn wanted(&mut self) -> Option<Wanted> {
+        let url = self.required(&AMP_WORKSPACE, amp_url);
+        // AMP accepts a signature for its own region only, and its host name tells which.
+        let region_of_url = url.as_ref().and_then(WorkspaceUrl::region);
+        let default_region = region_of_url.unwrap_or(&self.home_region).to_owned();
+        let region = self.or(&AMP_REGION, default_region, region);
+        let name = self.or(&NAME, DEFAULT_NAME.to_owned(), name);
+        let uid = self.or(&UID, DEFAULT_UID.to_owned(), uid);
+        Some(Wanted {
+            uid: uid?,
+            name: name?,
+            url: url?,
+            region: region?,
+        })
+    }
+
+    fn cloudwatch(&mut self) -> Option<Option<cloudwatch_source::Wanted>> {
+        let Some(name) = self.or(&CLOUDWATCH_NAME, None, |text| name(text).map(Some))? else {
+            return Some(None);
+        };
+        // Where `dcgm-to-cloudwatch`, of the same stack, publishes.
+        let region = self.environment.required(HOME_REGION, region)?;
+        Some(Some(cloudwatch_source::Wanted { name, region }))
+    }
+
+    fn folder(&mut self) -> Option<Option<folder::Wanted>> {
+        let title = self.or(&FOLDER, None, |text| title(text).map(Some));
+        let overwrite = self.or(&OVERWRITE, false, flag)?;
+        Some(title?.map(|title| folder::Wanted { title, overwrite }))
+    }
+
+    fn required<T, E: fmt::Display>(
+        &mut self,
+        setting: &Setting,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        self.environment.required(self.label(setting), parse)
+    }
+
+    fn or<T, E: fmt::Display>(
+        &mut self,
+        setting: &Setting,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        self.environment.or(self.label(setting), default, parse)
+    }
+
+    fn label(&self, setting: &Setting) -> &'static str {
+        if self.is_request {
+            setting.property
+        } else {
+            setting.variable
+        }
     }
 }
 
@@ -156,9 +247,25 @@ fn region(text: &str) -> Result<String, &'static str> {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    (text.chars().count() <= MAX_NAME_LENGTH)
+    of_length(text, MAX_NAME_LENGTH)
+}
+
+fn title(text: &str) -> Result<String, String> {
+    of_length(text, MAX_TITLE_LENGTH)
+}
+
+fn of_length(text: &str, max: usize) -> Result<String, String> {
+    (text.chars().count() <= max)
         .then(|| text.to_owned())
-        .ok_or_else(|| format!("expected at most {MAX_NAME_LENGTH} characters, Grafana's limit"))
+        .ok_or_else(|| format!("expected at most {max} characters, Grafana's limit"))
+}
+
+fn flag(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("expected true or false"),
+    }
 }
 
 /// `ValidateUID`: pkg/util/shortid_generator.go.
@@ -241,8 +348,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_asked_for_is_not_made() {
+        let required = [
+            ("GRAFANA_WORKSPACE_ID", "g-0123456789"),
+            ("AMP_WORKSPACE_URL", AMP),
+        ];
+        let settings = read(None, &required).unwrap();
+        assert_eq!((settings.cloudwatch, settings.folder), (None, None));
+
+        let asked = [
+            ("AWS_REGION", "eu-west-1"),
+            ("CLOUDWATCH_DATASOURCE_NAME", "Amazon CloudWatch"),
+            ("DASHBOARD_FOLDER", "GPUs"),
+            ("DASHBOARD_OVERWRITE", "true"),
+        ];
+        let settings = read(None, &[&required[..], &asked].concat()).unwrap();
+        let (name, region) = ("Amazon CloudWatch".into(), "eu-west-1".into());
+        assert_eq!(
+            settings.cloudwatch,
+            Some(cloudwatch_source::Wanted { name, region })
+        );
+        let (title, overwrite) = ("GPUs".into(), true);
+        assert_eq!(settings.folder, Some(folder::Wanted { title, overwrite }));
+    }
+
+    #[test]
     fn every_mistake_is_told_at_once_by_the_name_the_user_wrote() {
-        let properties = json!({"GrafanaWorkspaceId": 7, "DataSourceUid": "a b"});
+        let properties = json!({
+            "GrafanaWorkspaceId": 7, "DataSourceUid": "a b", "DashboardOverwrite": "yes",
+        });
         let error = read(Some(properties), &[("AWS_REGION", "us-east-2")])
             .unwrap_err()
             .to_string();
@@ -250,6 +384,7 @@ mod tests {
             "GrafanaWorkspaceId=\"7\"",
             "AmpWorkspaceUrl is not set",
             "DataSourceUid=\"a b\"",
+            "DashboardOverwrite=\"yes\"",
         ] {
             assert!(error.contains(part), "{part} in {error}");
         }

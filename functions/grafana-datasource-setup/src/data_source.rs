@@ -20,7 +20,7 @@ const FIRST_WITHOUT_CORE_SIGV4: u32 = 12;
 
 /// AMG's "Workspace IAM role": grafana-aws-sdk-react, src/providers.ts. Grafana accepts any other
 /// text too, and then fails at query time.
-const WORKSPACE_ROLE: &str = "ec2_iam_role";
+pub(crate) const WORKSPACE_ROLE: &str = "ec2_iam_role";
 
 /// The `jsonData` key of our [`Mark`]; Grafana keeps keys that it doesn't know.
 const MARK: &str = "grafanaDatasourceSetup";
@@ -73,6 +73,17 @@ pub struct Mark {
     previous_default: Option<String>,
 }
 
+impl Mark {
+    /// The mark of a new data source, made for the resource with `uid`.
+    pub(crate) fn made_for(uid: &str) -> Self {
+        Self {
+            made: true,
+            uid: uid.to_owned(),
+            previous_default: None,
+        }
+    }
+}
+
 /// What this Grafana can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edition {
@@ -98,6 +109,15 @@ pub enum Plan {
     Unchanged(DataSource),
 }
 
+impl Plan {
+    /// The data source that Grafana has once this is carried out.
+    pub fn into_source(self) -> DataSource {
+        let (Self::Create(source) | Self::Update { into: source, .. } | Self::Unchanged(source)) =
+            self;
+        source
+    }
+}
+
 /// What to take back so that nothing of ours is left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
@@ -117,6 +137,21 @@ where
 }
 
 impl DataSource {
+    /// One with nothing set.
+    pub(crate) fn new(uid: &str, source_type: &str) -> Self {
+        Self {
+            uid: uid.to_owned(),
+            source_type: source_type.to_owned(),
+            access: "proxy".to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether this function ever wrote it.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.mark().is_some()
+    }
+
     /// What this function remembers in it, if it ever wrote it.
     fn mark(&self) -> Option<Mark> {
         serde_json::from_value(self.json_data.get(MARK)?.clone()).ok()
@@ -134,7 +169,12 @@ impl DataSource {
         self
     }
 
-    fn set(&mut self, wanted: &Wanted, source_type: &str) {
+    /// Sets one of the settings that depend on the type.
+    pub(crate) fn set(&mut self, key: &str, value: &Value) {
+        self.json_data.insert(key.to_owned(), value.clone());
+    }
+
+    fn sign_for(&mut self, wanted: &Wanted, source_type: &str) {
         self.name = wanted.name.clone();
         self.source_type = source_type.to_owned();
         self.access = "proxy".to_owned();
@@ -146,43 +186,79 @@ impl DataSource {
         self.is_default = true;
         // Keys: pkg/services/datasources/service/datasource.go, httpClientOptions. The flag must be
         // a JSON boolean: https://github.com/grafana/grafana/issues/41703
-        self.json_data.insert("sigV4Auth".into(), json!(true));
-        self.json_data
-            .insert("sigV4AuthType".into(), json!(WORKSPACE_ROLE));
-        self.json_data
-            .insert("sigV4Region".into(), json!(wanted.region));
+        self.set("sigV4Auth", &json!(true));
+        self.set("sigV4AuthType", &json!(WORKSPACE_ROLE));
+        self.set("sigV4Region", &json!(wanted.region));
     }
 
-    fn set_mark(&mut self, mark: &Mark) {
-        self.json_data.insert(MARK.into(), json!(mark));
+    pub(crate) fn set_mark(&mut self, mark: &Mark) {
+        self.set(MARK, &json!(mark));
     }
 }
 
-/// The data source to set up among those that Grafana has: the one with the uid wanted, else the
-/// one with the name wanted.
+/// What to look for among the data sources that Grafana has.
+pub(crate) struct Sought<'a> {
+    pub(crate) uid: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) types: &'a [&'a str],
+    /// What to set differently if another data source is in the way.
+    pub(crate) settings: &'static str,
+}
+
+impl Sought<'_> {
+    /// The one with this uid, else the one with this name.
+    ///
+    /// # Errors
+    /// That one is of another kind, or name and uid belong to two different ones.
+    pub(crate) fn among<'s>(
+        &self,
+        sources: &'s [DataSource],
+    ) -> Result<Option<&'s DataSource>, SetupError> {
+        let by_name = sources.iter().find(|source| source.name == self.name);
+        let by_uid = sources.iter().find(|source| source.uid == self.uid);
+        let Some(found) = by_uid.or(by_name) else {
+            return Ok(None);
+        };
+        if let Some(namesake) = by_name.filter(|namesake| namesake.uid != found.uid) {
+            return Err(self.name_taken(namesake));
+        }
+        if !self.types.contains(&found.source_type.as_str()) {
+            return Err(self.name_taken(found));
+        }
+        Ok(Some(found))
+    }
+
+    fn name_taken(&self, source: &DataSource) -> SetupError {
+        SetupError::NameTaken {
+            name: source.name.clone(),
+            uid: source.uid.clone(),
+            source_type: source.source_type.clone(),
+            settings: self.settings,
+        }
+    }
+}
+
+/// The data source to set up among those that Grafana has.
 ///
 /// # Errors
-/// That one is of another kind or read-only, or name and uid belong to two different ones.
+/// It is of another kind or read-only, or name and uid belong to two different ones.
 pub fn find<'a>(
     wanted: &Wanted,
     sources: &'a [DataSource],
 ) -> Result<Option<&'a DataSource>, SetupError> {
-    let by_name = sources.iter().find(|source| source.name == wanted.name);
-    let by_uid = sources.iter().find(|source| source.uid == wanted.uid);
-    let Some(found) = by_uid.or(by_name) else {
-        return Ok(None);
+    let sought = Sought {
+        uid: &wanted.uid,
+        name: &wanted.name,
+        types: &[PROMETHEUS, AMP_PLUGIN],
+        settings: "DATASOURCE_NAME and DATASOURCE_UID",
     };
-    if let Some(namesake) = by_name.filter(|namesake| namesake.uid != found.uid) {
-        return Err(name_taken(namesake));
+    match sought.among(sources)? {
+        Some(found) if found.read_only => {
+            let (name, uid) = (found.name.clone(), found.uid.clone());
+            Err(SetupError::ReadOnly { name, uid })
+        }
+        found => Ok(found),
     }
-    if ![PROMETHEUS, AMP_PLUGIN].contains(&found.source_type.as_str()) {
-        return Err(name_taken(found));
-    }
-    if found.read_only {
-        let (name, uid) = (found.name.clone(), found.uid.clone());
-        return Err(SetupError::ReadOnly { name, uid });
-    }
-    Ok(Some(found))
 }
 
 /// Decides what to write for `wanted`, given the data source found and the uid of the default one.
@@ -203,18 +279,13 @@ pub fn plan(
 }
 
 fn created(wanted: &Wanted, source_type: &str, default: Option<&str>) -> DataSource {
-    let mut source = DataSource {
-        uid: wanted.uid.clone(),
-        ..DataSource::default()
-    };
-    source.set(wanted, source_type);
+    let mut source = DataSource::new(&wanted.uid, source_type);
+    source.sign_for(wanted, source_type);
     // Longer queries than a URL can carry; a person's own choice is never changed.
-    source.json_data.insert("httpMethod".into(), json!("POST"));
-    let previous_default = default.map(str::to_owned);
+    source.set("httpMethod", &json!("POST"));
     source.set_mark(&Mark {
-        made: true,
-        uid: wanted.uid.clone(),
-        previous_default,
+        previous_default: default.map(str::to_owned),
+        ..Mark::made_for(&wanted.uid)
     });
     source
 }
@@ -223,7 +294,7 @@ fn changed(wanted: &Wanted, source_type: &str, found: &DataSource, default: Opti
     let mark = found.mark();
     let made = mark.as_ref().is_some_and(|mark| mark.made);
     let mut into = found.clone();
-    into.set(wanted, source_type);
+    into.sign_for(wanted, source_type);
     if made {
         into.uid.clone_from(&wanted.uid);
     }
@@ -247,29 +318,25 @@ fn changed(wanted: &Wanted, source_type: &str, found: &DataSource, default: Opti
 }
 
 /// Decides what to take back when the resource with `uid` is deleted.
-pub fn removal(uid: &str, sources: &[DataSource]) -> Option<Removal> {
+pub fn removals(uid: &str, sources: &[DataSource]) -> Vec<Removal> {
     let marked = sources
         .iter()
         .filter_map(|source| Some((source, source.mark()?)));
-    let (source, mark) = marked.into_iter().find(|(_, mark)| mark.uid == uid)?;
-    // Somebody's choice of another default since then is left alone.
-    let default_again = mark
-        .previous_default
-        .filter(|_| source.is_default)
-        .filter(|previous| sources.iter().any(|source| source.uid == *previous));
-    Some(Removal {
-        uid: source.uid.clone(),
-        made: mark.made,
-        default_again,
-    })
-}
-
-fn name_taken(source: &DataSource) -> SetupError {
-    SetupError::NameTaken {
-        name: source.name.clone(),
-        uid: source.uid.clone(),
-        source_type: source.source_type.clone(),
-    }
+    marked
+        .filter(|(_, mark)| mark.uid == uid)
+        .map(|(source, mark)| {
+            // Somebody's choice of another default since then is left alone.
+            let default_again = mark
+                .previous_default
+                .filter(|_| source.is_default)
+                .filter(|previous| sources.iter().any(|source| source.uid == *previous));
+            Removal {
+                uid: source.uid.clone(),
+                made: mark.made,
+                default_again,
+            }
+        })
+        .collect()
 }
 
 /// Grafana accepts any type text on a write, so the choice is made here: the plugin where it is
@@ -317,15 +384,6 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    /// What Grafana has after a plan was carried out.
-    fn carried_out(plan: Plan) -> DataSource {
-        match plan {
-            Plan::Create(source) | Plan::Update { into: source, .. } | Plan::Unchanged(source) => {
-                source
-            }
-        }
-    }
-
     fn hand_made() -> DataSource {
         source(json!({
             "uid": "P12", "name": "Prometheus of AWS", "type": "prometheus", "access": "proxy",
@@ -345,7 +403,7 @@ mod tests {
             ("12.4", false, None),
         ] {
             let plan = plan(&wanted(), &edition(version, has_plugin), None, None);
-            let found = plan.ok().map(|plan| carried_out(plan).source_type);
+            let found = plan.ok().map(|plan| plan.into_source().source_type);
             assert_eq!(
                 found.as_deref(),
                 expected,
@@ -380,7 +438,9 @@ mod tests {
     #[test]
     fn what_is_as_wanted_is_not_written_again() {
         let edition = edition("10.4", false);
-        let made = carried_out(plan(&wanted(), &edition, None, Some("loki")).unwrap());
+        let made = plan(&wanted(), &edition, None, Some("loki"))
+            .unwrap()
+            .into_source();
         assert_eq!(
             plan(&wanted(), &edition, Some(&made), Some("amp")).unwrap(),
             Plan::Unchanged(made.clone())
@@ -398,7 +458,7 @@ mod tests {
     #[test]
     fn each_difference_is_written() {
         let edition = edition("10.4", false);
-        let made = carried_out(plan(&wanted(), &edition, None, None).unwrap());
+        let made = plan(&wanted(), &edition, None, None).unwrap().into_source();
         let differ = |change: fn(&mut DataSource)| {
             let mut source = made.clone();
             change(&mut source);
@@ -464,12 +524,12 @@ mod tests {
         assert_eq!(into.json_data["httpMethod"], "GET");
         assert_eq!(into.json_data["sigV4Auth"], true);
         assert_eq!(
-            removal("amp", &[into, source(json!({"uid": "loki"}))]),
-            Some(Removal {
+            removals("amp", &[into, source(json!({"uid": "loki"}))]),
+            [Removal {
                 uid: "P12".into(),
                 made: false,
                 default_again: Some("loki".into()),
-            })
+            }]
         );
     }
 
@@ -480,13 +540,15 @@ mod tests {
             ..hand_made()
         };
         let plan = plan(&wanted(), &edition("13.0", false), Some(&migrated), None).unwrap();
-        assert_eq!(carried_out(plan).source_type, AMP_PLUGIN);
+        assert_eq!(plan.into_source().source_type, AMP_PLUGIN);
     }
 
     #[test]
     fn another_uid_in_the_settings_moves_the_source_made_before() {
         let edition = edition("12.4", true);
-        let old = carried_out(plan(&wanted(), &edition, None, Some("loki")).unwrap());
+        let old = plan(&wanted(), &edition, None, Some("loki"))
+            .unwrap()
+            .into_source();
         let moved = Wanted {
             uid: "amp-2".into(),
             ..wanted()
@@ -498,12 +560,12 @@ mod tests {
         assert_eq!((uid.as_str(), into.uid.as_str()), ("amp", "amp-2"));
         let now = [into, source(json!({"uid": "loki"}))];
         assert_eq!(
-            removal("amp", &now),
-            None,
+            removals("amp", &now),
+            [],
             "CloudFormation's clean-up of the old uid"
         );
-        let removal = removal("amp-2", &now).unwrap();
-        assert_eq!(removal.default_again.as_deref(), Some("loki"));
+        let removals = removals("amp-2", &now);
+        assert_eq!(removals[0].default_again.as_deref(), Some("loki"));
     }
 
     #[test]
@@ -536,10 +598,16 @@ mod tests {
 
     #[test]
     fn the_default_goes_back_only_where_it_makes_sense() {
-        let made =
-            carried_out(plan(&wanted(), &edition("12.4", true), None, Some("loki")).unwrap());
+        let made = plan(&wanted(), &edition("12.4", true), None, Some("loki"))
+            .unwrap()
+            .into_source();
         let loki = source(json!({"uid": "loki"}));
-        let default_again = |sources: &[DataSource]| removal("amp", sources).unwrap().default_again;
+        let default_again = |sources: &[DataSource]| {
+            let [removal] = &removals("amp", sources)[..] else {
+                panic!("one data source is ours")
+            };
+            removal.default_again.clone()
+        };
         assert_eq!(
             default_again(&[made.clone(), loki.clone()]).as_deref(),
             Some("loki")
@@ -558,6 +626,6 @@ mod tests {
             None,
             "somebody chose another default"
         );
-        assert_eq!(removal("amp", &[hand_made()]), None, "nothing of ours");
+        assert_eq!(removals("amp", &[hand_made()]), [], "nothing of ours");
     }
 }

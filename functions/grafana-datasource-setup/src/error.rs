@@ -165,7 +165,7 @@ pub enum SetupError {
     /// The name or uid wanted belongs to a data source of another kind, or to another source.
     #[error(
         "data source {name:?} (uid {uid}, type {source_type}) is in the way: rename or remove it, or \
-         choose another DATASOURCE_NAME and DATASOURCE_UID"
+         choose another {settings}"
     )]
     NameTaken {
         /// The source's name.
@@ -174,6 +174,8 @@ pub enum SetupError {
         uid: String,
         /// The source's type.
         source_type: String,
+        /// What else can be set.
+        settings: &'static str,
     },
 
     /// The time reserved for the work is over.

@@ -1,6 +1,9 @@
-//! Grafana's HTTP API, as far as it is needed. By uid only: the endpoints by numeric id are off
-//! from Grafana 13 on
+//! Grafana's HTTP API, as far as it is needed: here how requests are sent, in the modules below which.
+//! By uid only: the endpoints by numeric id are off from Grafana 13 on
 //! (<https://grafana.com/whats-new/2026-04-14-deprecated-data-source-apis-disabled-by-default/>).
+
+mod dashboards;
+mod data_sources;
 
 use std::time::Duration;
 
@@ -9,11 +12,14 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use crate::data_source::DataSource;
 use crate::deadline::Deadline;
 use crate::error::SetupError;
 use crate::secret::Secret;
+use crate::workspace::{Version, Workspace};
+
+pub use self::data_sources::HealthAnswer;
 
 /// A Grafana that has just become ACTIVE answers 502 and 503 for a while, and doesn't know a token
 /// for the first seconds of its life.
@@ -47,18 +53,9 @@ pub fn http_client() -> reqwest::Result<reqwest::Client> {
 #[derive(Debug)]
 pub struct Grafana<'a> {
     http: &'a reqwest::Client,
-    endpoint: &'a str,
+    workspace: &'a Workspace,
     token: Secret,
     deadline: &'a Deadline,
-}
-
-/// What Grafana's health endpoint said.
-#[derive(Clone, Debug)]
-pub struct HealthAnswer {
-    /// HTTP status.
-    pub status: u16,
-    /// Grafana's message.
-    pub message: String,
 }
 
 struct Answer {
@@ -68,103 +65,52 @@ struct Answer {
 }
 
 impl<'a> Grafana<'a> {
-    /// The Grafana at `endpoint`.
+    /// The Grafana of `workspace`.
     pub fn new(
         http: &'a reqwest::Client,
-        endpoint: &'a str,
+        workspace: &'a Workspace,
         token: Secret,
         deadline: &'a Deadline,
     ) -> Self {
         Self {
             http,
-            endpoint,
+            workspace,
             token,
             deadline,
         }
     }
 
-    /// All data sources, in the list's short form: without `version` and basic auth's user
-    /// (`DataSourceListItemDTO`, pkg/api/dtos/datasource.go).
-    ///
-    /// # Errors
-    /// Grafana doesn't answer, or refuses.
-    pub async fn data_sources(&self) -> Result<Vec<DataSource>, SetupError> {
-        self.send(Method::GET, "/api/datasources", None)
-            .await?
-            .ok()?
-            .json()
+    /// Its version.
+    pub fn version(&self) -> &Version {
+        &self.workspace.version
     }
 
-    /// One data source, whole.
-    ///
-    /// # Errors
-    /// Grafana doesn't answer, or refuses.
-    pub async fn data_source(&self, uid: &str) -> Result<Option<DataSource>, SetupError> {
-        let answer = self.send(Method::GET, &by_uid(uid), None).await?;
+    /// What is at a path, if anything is.
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, SetupError> {
+        let answer = self.send(Method::GET, path, None).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         answer.ok()?.json().map(Some)
     }
 
-    /// Adds a data source.
-    ///
-    /// # Errors
-    /// Status 409 when its name or uid exists.
-    pub async fn create(&self, source: &DataSource) -> Result<(), SetupError> {
-        self.send(Method::POST, "/api/datasources", Some(source))
-            .await?
-            .ok()
-            .map(drop)
+    /// All of a list.
+    async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, SetupError> {
+        self.send(Method::GET, path, None).await?.ok()?.json()
     }
 
-    /// Replaces a data source; secure fields stay.
-    ///
-    /// # Errors
-    /// Status 409 when somebody else wrote it since it was read, 404 when it is gone.
-    pub async fn update(&self, uid: &str, into: &DataSource) -> Result<(), SetupError> {
-        self.send(Method::PUT, &by_uid(uid), Some(into))
-            .await?
-            .ok()
-            .map(drop)
+    async fn write(&self, method: Method, path: &str, body: &Value) -> Result<(), SetupError> {
+        let answer = self.send(method, path, Some(body)).await?;
+        answer.ok().map(drop)
     }
 
-    /// Deletes a data source, if it is there.
-    ///
-    /// # Errors
-    /// Grafana doesn't answer, or refuses.
-    pub async fn delete(&self, uid: &str) -> Result<(), SetupError> {
-        let answer = self.send(Method::DELETE, &by_uid(uid), None).await?;
+    /// Deletes what is at a path, if anything is.
+    async fn delete(&self, path: &str) -> Result<(), SetupError> {
+        let answer = self.send(Method::DELETE, path, None).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(());
         }
         answer.ok().map(drop)
-    }
-
-    /// Whether a plugin is installed. 404 otherwise: pkg/api/plugins.go, GetPluginSettingByID.
-    ///
-    /// # Errors
-    /// Grafana doesn't answer, or refuses.
-    pub async fn has_plugin(&self, id: &str) -> Result<bool, SetupError> {
-        let path = format!("/api/plugins/{id}/settings");
-        let answer = self.send(Method::GET, &path, None).await?;
-        if answer.status == StatusCode::NOT_FOUND {
-            return Ok(false);
-        }
-        answer.ok().map(|_| true)
-    }
-
-    /// One health check: 200 when healthy, else 400 (checkDatasourceHealth, pkg/api/datasources.go).
-    ///
-    /// # Errors
-    /// Grafana doesn't answer.
-    pub async fn health(&self, uid: &str) -> Result<HealthAnswer, SetupError> {
-        let path = format!("{}/health", by_uid(uid));
-        let answer = self.send_once(&Method::GET, &path, None).await?;
-        Ok(HealthAnswer {
-            status: answer.status.as_u16(),
-            message: answer.message(),
-        })
     }
 
     /// Sends a request again while it may still succeed.
@@ -172,10 +118,10 @@ impl<'a> Grafana<'a> {
         &self,
         method: Method,
         path: &str,
-        source: Option<&DataSource>,
+        body: Option<&Value>,
     ) -> Result<Answer, SetupError> {
         let attempt = async || {
-            let answer = self.send_once(&method, path, source).await?;
+            let answer = self.send_once(&method, path, body).await?;
             if answer.is_transient() {
                 Err(answer.unavailable())
             } else {
@@ -198,18 +144,19 @@ impl<'a> Grafana<'a> {
         &self,
         method: &Method,
         path: &str,
-        source: Option<&DataSource>,
+        body: Option<&Value>,
     ) -> Result<Answer, SetupError> {
         let request = format!("{method} {path}");
         self.deadline
             .doing(format!("waiting for Grafana's answer to {request}"));
         let mut builder = self
             .http
-            .request(method.clone(), format!("{}{path}", self.endpoint))
+            .request(method.clone(), format!("{}{path}", self.workspace.endpoint))
             .bearer_auth(self.token.expose());
-        if let Some(source) = source {
-            let body = serde_json::to_vec(source).expect("BUG: plain data serialises");
-            builder = builder.header(CONTENT_TYPE, "application/json").body(body);
+        if let Some(body) = body {
+            builder = builder
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.to_string());
         }
         let exchange = async {
             let response = builder.send().await?;
@@ -277,13 +224,13 @@ impl Answer {
     }
 }
 
-/// Uids of old data sources can hold any character.
-fn by_uid(uid: &str) -> String {
+/// A uid as one segment of a path: old ones can hold any character.
+fn segment(uid: &str) -> String {
     let escaped = uid.bytes().map(|byte| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
         _ => format!("%{byte:02X}"),
     });
-    format!("/api/datasources/uid/{}", escaped.collect::<String>())
+    escaped.collect()
 }
 
 #[cfg(test)]
@@ -292,10 +239,7 @@ mod tests {
 
     #[test]
     fn a_uid_stays_one_segment_of_the_path() {
-        assert_eq!(by_uid("P-1_a"), "/api/datasources/uid/P-1_a");
-        assert_eq!(
-            by_uid("a/../b ä"),
-            "/api/datasources/uid/a%2F%2E%2E%2Fb%20%C3%A4"
-        );
+        assert_eq!(segment("P-1_a"), "P-1_a");
+        assert_eq!(segment("a/../b ä"), "a%2F%2E%2E%2Fb%20%C3%A4");
     }
 }

@@ -10,16 +10,14 @@ use serde_json::{Map, Value, json};
 use crate::config::Settings;
 use crate::credential::with_credential;
 use crate::custom_resource::{self, PhysicalId, Request, Response, Task};
-use crate::data_source::{self, AMP_PLUGIN, DataSource, Edition, Plan};
 use crate::deadline::Deadline;
 use crate::error::SetupError;
 use crate::grafana::Grafana;
 use crate::health::{self, Health};
-use crate::report::{Action, Report};
-use crate::workspace::{self, Workspace};
-
-/// Reads and plans again after somebody else wrote in between, as often as this.
-const MAX_ATTEMPTS: usize = 3;
+use crate::reconcile::Action;
+use crate::report::{Outcome, Report};
+use crate::workspace;
+use crate::{folder, sources};
 
 /// The function, with its clients and its environment.
 #[derive(Debug)]
@@ -102,14 +100,22 @@ impl Setup {
         let id = &settings.grafana_workspace;
         let workspace = &workspace::wait_until_usable(&self.client, id, deadline).await?;
         with_credential(&self.client, workspace, deadline, async |token, end| {
-            let grafana = Grafana::new(&self.http, &workspace.endpoint, token, deadline);
-            let (source, action) = write(&grafana, workspace, settings, dry_run).await?;
-            let health = if dry_run && action != Action::Unchanged {
+            let grafana = &Grafana::new(&self.http, workspace, token, deadline);
+            let source = sources::set_up_prometheus(grafana, &settings.wanted, dry_run).await?;
+            let cloudwatch = sources::set_up_cloudwatch(grafana, settings, dry_run).await?;
+            let folder = folder::set_up(grafana, settings, &source.0, dry_run).await?;
+            let health = if dry_run && source.1 != Action::Unchanged {
                 Health::unknown("not checked, a dry run writes nothing")
             } else {
-                health::check(&grafana, &source.uid, &settings.wanted, deadline, end).await
+                health::check(grafana, &source.0.uid, &settings.wanted, deadline, end).await
             };
-            let report = Report::new(workspace, source, action, health, dry_run);
+            let outcome = Outcome {
+                source,
+                health,
+                cloudwatch,
+                folder,
+            };
+            let report = Report::new(workspace, outcome, dry_run);
             report.log();
             Ok(report)
         })
@@ -127,8 +133,9 @@ impl Setup {
             return Ok(());
         };
         with_credential(&self.client, workspace, deadline, async |token, _| {
-            let grafana = Grafana::new(&self.http, &workspace.endpoint, token, deadline);
-            take_away(&grafana, uid).await
+            let grafana = &Grafana::new(&self.http, workspace, token, deadline);
+            folder::take_away(grafana, uid).await?;
+            sources::take_away(grafana, uid).await
         })
         .await
     }
@@ -140,113 +147,6 @@ async fn in_time<T>(
     work: impl Future<Output = Result<T, SetupError>>,
 ) -> Result<T, SetupError> {
     deadline.guard(deadline.take_back(), work).await
-}
-
-/// Makes Grafana have the data source wanted; writes only what differs.
-async fn write(
-    grafana: &Grafana<'_>,
-    workspace: &Workspace,
-    settings: &Settings,
-    dry_run: bool,
-) -> Result<(DataSource, Action), SetupError> {
-    let has_amp_plugin = grafana.has_plugin(AMP_PLUGIN).await?;
-    let edition = Edition {
-        version: workspace.version.clone(),
-        has_amp_plugin,
-    };
-    let mut attempt = 1;
-    let mut tried_to_create = false;
-    loop {
-        let plan = plan(grafana, &edition, settings).await?;
-        let outcome = match &plan {
-            _ if dry_run => Ok(()),
-            Plan::Create(source) => {
-                tried_to_create = true;
-                grafana.create(source).await
-            }
-            Plan::Update { uid, into } => grafana.update(uid, into).await,
-            Plan::Unchanged(_) => Ok(()),
-        };
-        match outcome {
-            Ok(()) => {
-                let (source, action) = match plan {
-                    Plan::Create(source) => (source, Action::Created),
-                    // Our own first attempt, whose answer was lost.
-                    Plan::Unchanged(source) if tried_to_create => (source, Action::Created),
-                    Plan::Update { into, .. } => (into, Action::Updated),
-                    Plan::Unchanged(source) => (source, Action::Unchanged),
-                };
-                return Ok((source, action));
-            }
-            // Made, changed or deleted by somebody else since it was read.
-            Err(SetupError::GrafanaRejected {
-                status: 404 | 409, ..
-            }) if attempt < MAX_ATTEMPTS => {
-                attempt += 1;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-async fn plan(
-    grafana: &Grafana<'_>,
-    edition: &Edition,
-    settings: &Settings,
-) -> Result<Plan, SetupError> {
-    let wanted = &settings.wanted;
-    let sources = grafana.data_sources().await?;
-    let found = match data_source::find(wanted, &sources)? {
-        Some(found) => grafana.data_source(&found.uid).await?,
-        None => None,
-    };
-    let default = sources
-        .iter()
-        .find(|source| source.is_default)
-        .map(|source| &*source.uid);
-    data_source::plan(wanted, edition, found.as_ref(), default)
-}
-
-/// Gives the default back, then deletes what was made, or takes our mark off what was adopted.
-async fn take_away(grafana: &Grafana<'_>, uid: &str) -> Result<(), SetupError> {
-    let sources = grafana.data_sources().await?;
-    let Some(removal) = data_source::removal(uid, &sources) else {
-        tracing::info!("nothing to remove: Grafana has no data source of this resource");
-        return Ok(());
-    };
-    if let Some(previous) = &removal.default_again {
-        match change(grafana, previous, DataSource::as_default).await {
-            Ok(()) => tracing::info!("data source {previous} is the default again"),
-            // A provisioned source; the stack must not hang on it.
-            Err(SetupError::GrafanaRejected {
-                status, message, ..
-            }) => {
-                tracing::warn!(
-                    "data source {previous} can't become the default again: {status} {message}"
-                );
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    if removal.made {
-        grafana.delete(&removal.uid).await?;
-        tracing::info!("deleted data source {}", removal.uid);
-    } else {
-        change(grafana, &removal.uid, DataSource::without_mark).await?;
-        tracing::info!("left data source {}, which a person had made", removal.uid);
-    }
-    Ok(())
-}
-
-async fn change(
-    grafana: &Grafana<'_>,
-    uid: &str,
-    change: impl Fn(DataSource) -> DataSource,
-) -> Result<(), SetupError> {
-    match grafana.data_source(uid).await? {
-        Some(source) => grafana.update(uid, &change(source)).await,
-        None => Ok(()),
-    }
 }
 
 /// Whether a manual run shall only tell what it would do.

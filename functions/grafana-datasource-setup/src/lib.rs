@@ -7,16 +7,21 @@
 //! decides, from what [`grafana`] has, what is to be written; [`health`] proves that it works.
 //! [`deadline`] keeps time for giving the credential back and answering CloudFormation.
 
+pub mod cloudwatch_source;
 pub mod config;
 pub mod credential;
 pub mod custom_resource;
+pub mod dashboard;
 pub mod data_source;
 pub mod deadline;
 pub mod error;
+pub mod folder;
 pub mod grafana;
 pub mod handler;
 pub mod health;
+pub mod reconcile;
 pub mod report;
 pub mod secret;
 mod service_account;
+pub mod sources;
 pub mod workspace;

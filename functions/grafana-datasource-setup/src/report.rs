@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::data_source::DataSource;
+use crate::folder;
 use crate::health::Health;
+use crate::reconcile::Action;
 use crate::workspace::Workspace;
 
 /// What a run found and did.
@@ -13,8 +15,27 @@ use crate::workspace::Workspace;
 pub struct Report {
     data_source: DataSourceReport,
     grafana: GrafanaReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cloud_watch: Option<CloudWatchReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<FolderReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dashboards: Vec<DashboardReport>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
+}
+
+/// All that was set up in Grafana.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// AMP's data source.
+    pub source: (DataSource, Action),
+    /// Whether it works.
+    pub health: Health,
+    /// CloudWatch's, if asked for.
+    pub cloudwatch: Option<(DataSource, Action)>,
+    /// The folder and its dashboards, if asked for.
+    pub folder: Option<folder::Outcome>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -35,42 +56,54 @@ struct GrafanaReport {
     version: String,
 }
 
-/// What was written, or in a dry run would be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// There was none.
-    Created,
-    /// It was not as wanted.
-    Updated,
-    /// It was as wanted: nothing.
-    Unchanged,
+#[derive(Clone, Debug, Serialize)]
+struct CloudWatchReport {
+    uid: String,
+    name: String,
+    action: Action,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct FolderReport {
+    uid: String,
+    title: String,
+    url: String,
+    action: Action,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct DashboardReport {
+    uid: String,
+    title: String,
+    action: Action,
 }
 
 impl Report {
     /// The report of a run that succeeded.
-    pub fn new(
-        workspace: &Workspace,
-        source: DataSource,
-        action: Action,
-        health: Health,
-        dry_run: bool,
-    ) -> Self {
+    pub fn new(workspace: &Workspace, outcome: Outcome, dry_run: bool) -> Self {
+        let endpoint = workspace.endpoint.clone();
+        let (folder, dashboards) = outcome.folder.map(folder_report(&endpoint)).unzip();
+        let cloud_watch = outcome.cloudwatch.map(|(source, action)| CloudWatchReport {
+            uid: source.uid,
+            name: source.name,
+            action,
+        });
+        let (source, action) = outcome.source;
         let data_source = DataSourceReport {
             uid: source.uid,
             name: source.name,
             source_type: source.source_type,
             action,
             is_default: source.is_default,
-            health,
+            health: outcome.health,
         };
-        let grafana = GrafanaReport {
-            endpoint: workspace.endpoint.clone(),
-            version: workspace.version.to_string(),
-        };
+        let version = workspace.version.to_string();
         Self {
             data_source,
-            grafana,
+            grafana: GrafanaReport { endpoint, version },
+            cloud_watch,
+            folder,
+            dashboards: dashboards.unwrap_or_default(),
             dry_run,
         }
     }
@@ -91,8 +124,14 @@ impl Report {
             ("GrafanaEndpoint", &self.grafana.endpoint),
             ("GrafanaVersion", &self.grafana.version),
         ];
+        let cloud_watch = self.cloud_watch.iter();
+        let cloud_watch = cloud_watch.map(|source| ("CloudWatchDataSourceUid", &*source.uid));
+        let folder = self.folder.iter();
+        let folder = folder.map(|folder| ("DashboardsUrl", &*folder.url));
         attributes
             .into_iter()
+            .chain(cloud_watch)
+            .chain(folder)
             .map(|(name, value)| (name.to_owned(), json!(value)))
             .collect()
     }
@@ -104,20 +143,67 @@ impl Report {
             name,
             source_type,
             health,
+            action,
             ..
         } = &self.data_source;
-        let done = match (self.data_source.action, self.dry_run) {
-            (Action::Created, false) => "created, it is the default",
-            (Action::Updated, false) => "updated, it is the default",
-            (Action::Created, true) => "would be created",
-            (Action::Updated, true) => "would be updated",
-            (Action::Unchanged, _) => "is as it should be, nothing written",
+        let is_default = match (action, self.dry_run) {
+            (Action::Created | Action::Updated, false) => ", it is the default",
+            _ => "",
         };
-        tracing::info!("data source {name:?} (uid {uid}, type {source_type}): {done}");
+        let done = self.done(*action);
+        tracing::info!("data source {name:?} (uid {uid}, type {source_type}): {done}{is_default}");
+        if let Some(CloudWatchReport { uid, name, action }) = &self.cloud_watch {
+            tracing::info!("data source {name:?} (uid {uid}): {}", self.done(*action));
+        }
+        if let Some(folder) = &self.folder {
+            tracing::info!("folder {:?}: {}", folder.title, self.done(folder.action));
+        }
+        for DashboardReport { uid, title, action } in &self.dashboards {
+            let done = self.done(*action);
+            if *action == Action::Kept {
+                tracing::warn!("dashboard {title:?} (uid {uid}): {done}");
+            } else {
+                tracing::info!("dashboard {title:?} (uid {uid}): {done}");
+            }
+        }
         if health.is_ok() || self.dry_run {
             tracing::info!("health: {} {}", health.status, health.message);
         } else {
             tracing::warn!("health: {} {}", health.status, health.message);
         }
+    }
+
+    fn done(&self, action: Action) -> &'static str {
+        match (action, self.dry_run) {
+            (Action::Created, false) => "created",
+            (Action::Updated, false) => "updated",
+            (Action::Created, true) => "would be created",
+            (Action::Updated, true) => "would be updated",
+            (Action::Unchanged, _) => "is as it should be, nothing written",
+            (Action::Kept, _) => {
+                "kept as a person has changed it; DASHBOARD_OVERWRITE=true saves ours over it"
+            }
+        }
+    }
+}
+
+fn folder_report(
+    endpoint: &str,
+) -> impl FnOnce(folder::Outcome) -> (FolderReport, Vec<DashboardReport>) {
+    move |outcome| {
+        let (folder, action) = outcome.folder;
+        let dashboards = outcome.dashboards.into_iter();
+        let dashboards = dashboards.map(|(dashboard, action)| DashboardReport {
+            uid: dashboard.uid,
+            title: dashboard.title,
+            action,
+        });
+        let folder = FolderReport {
+            url: format!("{endpoint}/dashboards/f/{}", folder.uid),
+            uid: folder.uid,
+            title: folder.title,
+            action,
+        };
+        (folder, dashboards.collect())
     }
 }

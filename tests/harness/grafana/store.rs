@@ -308,13 +308,16 @@ fn check(fields: &Map<String, Value>) -> Result<(), Refusal> {
     if !url.is_empty() && reqwest::Url::parse(url).is_err() {
         return Err(Refusal::new(400, "Validation error, invalid URL"));
     }
-    // ValidateUID, pkg/util/shortid_generator.go.
-    let uid = text("uid");
+    check_uid(text("uid"))
+}
+
+/// ValidateUID, pkg/util/shortid_generator.go.
+pub(crate) fn check_uid(uid: &str) -> Result<(), Refusal> {
     let is_fit = uid
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if uid.len() > MAX_UID_LENGTH || !is_fit {
-        return Err(Refusal::new(400, "invalid UID for datasource"));
+        return Err(Refusal::new(400, "invalid UID"));
     }
     Ok(())
 }

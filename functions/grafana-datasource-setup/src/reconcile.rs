@@ -1,0 +1,67 @@
+//! Plan, write, and plan again where somebody else wrote in between.
+
+use std::future::Future;
+
+use serde::Serialize;
+
+use crate::error::SetupError;
+
+/// Reads and plans again as often as this.
+const MAX_ATTEMPTS: usize = 3;
+
+/// What was written, or in a dry run would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// There was none.
+    Created,
+    /// It was not as wanted.
+    Updated,
+    /// It was as wanted: nothing.
+    Unchanged,
+    /// A person has changed it: nothing.
+    Kept,
+}
+
+/// One attempt: what was planned, and what came of writing it.
+pub(crate) struct Attempt<P> {
+    pub(crate) plan: P,
+    pub(crate) action: Action,
+    pub(crate) written: Result<(), SetupError>,
+}
+
+/// Attempts until nobody interferes; the last plan, and what was done.
+///
+/// # Errors
+/// Those of planning and writing.
+pub(crate) async fn reconcile<P, F>(attempt: impl Fn() -> F) -> Result<(P, Action), SetupError>
+where
+    F: Future<Output = Result<Attempt<P>, SetupError>>,
+{
+    let mut attempts = 1;
+    let mut tried = None;
+    loop {
+        let Attempt {
+            plan,
+            action,
+            written,
+        } = attempt().await?;
+        match (written, tried) {
+            // Our own earlier attempt, whose answer was lost.
+            (Ok(()), Some(tried)) if action == Action::Unchanged => return Ok((plan, tried)),
+            (Ok(()), _) => return Ok((plan, action)),
+            // Made, changed or deleted by somebody else since it was read.
+            (
+                Err(SetupError::GrafanaRejected {
+                    status: 404 | 409 | 412,
+                    ..
+                }),
+                _,
+            ) if attempts < MAX_ATTEMPTS => {
+                attempts += 1;
+                tried = Some(action);
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+}
