@@ -43,7 +43,7 @@ async fn the_documents_command_deploys_what_the_documents_commands_then_find() {
     assert_metrics_are_found(&world).await;
     assert_dashboard_shows_data(&world).await;
 
-    world.delete(STACK).await;
+    world.make("destroy", &[]).await;
     assert_nothing_is_left(&world).await;
 }
 
@@ -104,14 +104,13 @@ async fn gpu_widgets_are_added_to_a_dashboard_once_and_the_rest_of_it_is_kept() 
         ])
         .await;
 
-    let add = async || {
-        let arguments = ["--stack", STACK, "--name", &name];
-        let added = world.account.script("infra/dashboard.py", &arguments).await;
-        added.unwrap()
+    let add = async |expected: &str| {
+        let printed = world.make("dashboard", &[&format!("NAME={name}")]).await;
+        assert!(printed.ends_with(expected), "{printed}");
     };
-    assert_eq!(add().await, format!("{name}: 8 widgets, 1 before\n"));
+    add(": 8 widgets, 1 before\n").await;
     let first = world.dashboard(&name).await;
-    assert_eq!(add().await, format!("{name}: already up to date\n"));
+    add(": already up to date\n").await;
 
     assert_eq!(world.dashboard(&name).await, first);
     assert_eq!(first["periodOverride"], "inherit");
@@ -189,6 +188,20 @@ async fn assert_metrics_are_found(world: &World) {
     assert!(!utilisation.is_empty());
     let reply = world.invoke(&format!("{STACK}-dcgm-to-cloudwatch")).await;
     assert_eq!(reply["mode"], "manual", "{reply}");
+    assert_make_targets_answer(world).await;
+}
+
+async fn assert_make_targets_answer(world: &World) {
+    let reply = world.make("invoke", &[r#"PAYLOAD={"dryRun":true}"#]).await;
+    let reply: Value = serde_json::from_str(&reply).unwrap();
+    assert_eq!(reply["dryRun"], true, "{reply}");
+    let logs = world.make("logs", &[]).await;
+    assert!(logs.contains(": published "), "{logs}");
+
+    let stack = format!("STACK={STACK}");
+    let wrong = ["invoke", &stack, "REGION=us-east-2", "PAYLOAD=[]"];
+    let error = world.account.make(&wrong).await;
+    assert!(error.is_err(), "a function's error is make's, too");
 }
 
 /// Every cluster-level line of the deployed dashboard has data behind it.

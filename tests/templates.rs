@@ -12,6 +12,8 @@ mod template;
 
 #[path = "templates/functions.rs"]
 mod functions;
+#[path = "templates/house.rs"]
+mod house;
 #[path = "templates/metrics.rs"]
 mod metrics;
 #[path = "templates/nodes.rs"]

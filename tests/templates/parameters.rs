@@ -4,13 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::template::Template;
-
-const TEMPLATES: [&str; 3] = [
-    "parallelcluster-infrastructure.yaml",
-    "monitoring.yaml",
-    "network.yaml",
-];
+use crate::template::{TEMPLATES, Template};
 
 /// What scripts and people read by name.
 const OUTPUTS: [&str; 13] = [

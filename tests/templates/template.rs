@@ -6,6 +6,13 @@ use harness::project::repository;
 use saphyr::{LoadableYamlNode as _, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
+/// The templates of `infra/`, the two that people deploy first.
+pub(crate) const TEMPLATES: [&str; 3] = [
+    "parallelcluster-infrastructure.yaml",
+    "monitoring.yaml",
+    "network.yaml",
+];
+
 /// A template of `infra/`.
 pub(crate) struct Template(Value);
 

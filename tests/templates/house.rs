@@ -1,0 +1,109 @@
+//! House rules that hold for every resource of every template.
+
+use serde_json::Value;
+
+use crate::template::{TEMPLATES, Template};
+
+/// Who may do something to everything, as `resource Sid`.
+const ON_EVERYTHING: [&str; 4] = [
+    // In a key's own policy * is that key.
+    "AlarmTopicKey AccountAdministers",
+    "AlarmTopicKey AlarmsPublish",
+    // These calls know no resource.
+    "DcgmToCloudWatchRole PublishToOwnNamespace",
+    "GrafanaWorkspaceRole ReadMetrics",
+];
+
+#[test]
+fn only_what_knows_no_resource_is_allowed_on_everything() {
+    let mut found = Vec::new();
+    for_each_value(&mut |id, value| {
+        let on_everything = match &value["Resource"] {
+            Value::Array(several) => several.iter().any(|one| one == "*"),
+            one => one == "*",
+        };
+        if value["Effect"] == "Allow" && on_everything {
+            found.push(format!("{id} {}", value["Sid"].as_str().unwrap()));
+        }
+    });
+    found.sort();
+    assert_eq!(found, ON_EVERYTHING);
+}
+
+/// But for a key's administrators, who are those of the account.
+#[test]
+fn nobody_is_allowed_every_action_of_a_service() {
+    for_each_value(&mut |id, value| {
+        let actions = value["Action"].to_string();
+        let is_deny = value["Effect"] == "Deny";
+        let is_of_key = value["Sid"] == "AccountAdministers";
+        let every = actions.contains(":*\"") || actions.contains("\"*\"");
+        assert!(is_deny || is_of_key || !every, "{id}: {value}");
+    });
+}
+
+#[test]
+fn no_resource_names_a_partition_or_has_code_in_it() {
+    for_each_value(&mut |id, value| {
+        let text = value.as_str().unwrap_or_default();
+        assert!(!text.contains("arn:aws"), "{id}: {text}");
+        assert!(value["ZipFile"].is_null(), "{id} has inline code");
+    });
+}
+
+#[test]
+fn what_holds_data_says_what_becomes_of_it() {
+    const HOLDS_DATA: [&str; 6] = [
+        "AWS::APS::Workspace",
+        "AWS::CloudFormation::Stack",
+        "AWS::Grafana::Workspace",
+        "AWS::KMS::Key",
+        "AWS::Logs::LogGroup",
+        "AWS::SQS::Queue",
+    ];
+    let mut checked = 0;
+    for name in TEMPLATES {
+        for (id, resource) in Template::load(name).section("Resources") {
+            let kind = resource["Type"].as_str().unwrap();
+            if !HOLDS_DATA.contains(&kind) {
+                continue;
+            }
+            checked += 1;
+            assert!(resource["DeletionPolicy"].is_string(), "{id}");
+            let replaced = &resource["UpdateReplacePolicy"];
+            // An update that makes another workspace must not take the history along.
+            let expected = if kind.ends_with("::Workspace") {
+                "Retain"
+            } else {
+                "Delete"
+            };
+            assert_eq!(replaced, expected, "{id}");
+        }
+    }
+    assert!(checked > 0);
+}
+
+#[test]
+fn keys_are_rotated() {
+    let template = Template::load("monitoring.yaml");
+    let keys: Vec<_> = template.of_type("AWS::KMS::Key").collect();
+    assert_eq!(keys.len(), 1);
+    assert_eq!(keys[0].1["EnableKeyRotation"], true);
+}
+
+/// Every value in the resources of all templates, with the resource it is in.
+fn for_each_value(visit: &mut impl FnMut(&str, &Value)) {
+    fn walk(id: &str, value: &Value, visit: &mut impl FnMut(&str, &Value)) {
+        visit(id, value);
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| walk(id, item, visit)),
+            Value::Object(fields) => fields.values().for_each(|field| walk(id, field, visit)),
+            _ => {}
+        }
+    }
+    for name in TEMPLATES {
+        for (id, resource) in Template::load(name).section("Resources") {
+            walk(id, resource, visit);
+        }
+    }
+}
