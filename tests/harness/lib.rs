@@ -17,6 +17,7 @@ pub mod lambda;
 pub mod managed_grafana;
 pub mod microburst;
 pub mod ministack;
+pub mod node_exporter;
 pub mod oracle;
 pub mod parameter_store;
 pub mod pipeline;

@@ -33,7 +33,7 @@ const PORT_ATTEMPTS: usize = 5;
 /// What a [`Prometheus`] starts with.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Its `prometheus.yml`; empty: it scrapes nothing.
+    /// Its `prometheus.yml`; empty: it scrapes nothing. `127.0.0.1:9090` in it is itself.
     pub config: String,
     /// Loaded before it starts.
     pub history: Vec<History>,
@@ -61,7 +61,6 @@ impl Prometheus {
     /// Prometheus is not installed, or does not accept its configuration; its log says why.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("prometheus-").tempdir()?;
-        fs::write(folder.path().join("prometheus.yml"), options.config)?;
         for history in options.history {
             history.load(&folder.path().join("data")).await?;
         }
@@ -74,6 +73,9 @@ impl Prometheus {
         };
         for _ in 0..PORT_ATTEMPTS {
             prometheus.port = free_port()?;
+            let own_address = format!("127.0.0.1:{}", prometheus.port);
+            let config = options.config.replace("127.0.0.1:9090", &own_address);
+            fs::write(prometheus.path("prometheus.yml"), config)?;
             match prometheus.restart().await {
                 Err(error) if format!("{error:#}").contains("address already in use") => {
                     fs::write(prometheus.path("log"), "")?;

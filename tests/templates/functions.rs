@@ -114,6 +114,9 @@ fn a_manual_run_sets_up_the_same_as_the_custom_resource() {
         ("AMP_REGION", "AmpRegion"),
         ("DATASOURCE_NAME", "DataSourceName"),
         ("DATASOURCE_UID", "DataSourceUid"),
+        ("CLOUDWATCH_DATASOURCE_NAME", "CloudWatchDataSourceName"),
+        ("DASHBOARD_FOLDER", "DashboardFolder"),
+        ("DASHBOARD_OVERWRITE", "DashboardOverwrite"),
     ] {
         assert_eq!(variables[variable], properties[property]);
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::template::{TEMPLATES, Template};
 
 /// What scripts and people read by name.
-const OUTPUTS: [&str; 13] = [
+const OUTPUTS: [&str; 14] = [
     "AMPPrometheusEndpoint",
     "AMPQueryPolicyArn",
     "AMPRemoteWritePolicyArn",
@@ -15,6 +15,7 @@ const OUTPUTS: [&str; 13] = [
     "AMPWorkspaceId",
     "DcgmToCloudWatchFunctionName",
     "GpuDashboardUrl",
+    "GrafanaDashboardsUrl",
     "GrafanaDataSourceHealth",
     "GrafanaDataSourceSetupFunctionName",
     "GrafanaDataSourceStatus",

@@ -237,14 +237,17 @@ fn resource(value: &Value) -> String {
 
 /// The SDK operations in a function's source, as IAM would write them but for upper case.
 fn calls(function: &str) -> BTreeSet<String> {
-    let mut calls = BTreeSet::new();
-    for file in fs::read_dir(repository(&format!("functions/{function}/src"))).unwrap() {
-        calls.extend(calls_in(&file.unwrap().path()));
-    }
-    calls
+    let source = repository(&format!("functions/{function}/src"));
+    calls_in(&source).into_iter().collect()
 }
 
 fn calls_in(path: &Path) -> Vec<String> {
+    if path.is_dir() {
+        let files = fs::read_dir(path).unwrap();
+        return files
+            .flat_map(|file| calls_in(&file.unwrap().path()))
+            .collect();
+    }
     let source = fs::read_to_string(path).unwrap();
     let code = source.split("#[cfg(test)]").next().unwrap();
     let code: String = code.chars().filter(|c| !c.is_whitespace()).collect();
