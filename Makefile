@@ -77,6 +77,16 @@ bench: build-here ## Measures the function from 2 to 10,000 nodes, beside the da
 	@cargo run --quiet --profile bench --locked --package tests --bin bench -- \
 		$(or $(BENCH),--python target/bench-venv/bin/python --write docs/performance.md --json target/bench.json)
 
+FUZZ_SECONDS ?= 600
+.PHONY: fuzz
+fuzz: ## Feeds garbage to every reader of outside bytes; needs a nightly Rust [FUZZ_SECONDS=600 each]
+	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+	@for pair in answer:fuzz/corpus/answer event:events/dcgm-to-cloudwatch \
+			grafana:fuzz/corpus/grafana custom_resource:events/grafana-datasource-setup; do \
+		target=$${pair%%:*} seeds=$${pair#*:}; mkdir -p "target/fuzz/$$target"; \
+		cargo +nightly fuzz run "$$target" "target/fuzz/$$target" "$$seeds" -- -max_total_time=$(FUZZ_SECONDS); \
+	done
+
 # Tests run what is built for this machine, whatever ARCH is deployed.
 .PHONY: build-here
 build-here:

@@ -4,12 +4,15 @@
 #![no_main]
 
 use grafana_datasource_setup::config::Settings;
-use grafana_datasource_setup::data_source::{DataSource, Edition, Plan, find, plan, removal};
+use grafana_datasource_setup::data_source::{
+    AMP_PLUGIN, DataSource, Edition, PROMETHEUS, Plan, find, plan, removals,
+};
+use grafana_datasource_setup::workspace::Version;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|answer: &[u8]| {
     let Ok(mut sources) = serde_json::from_slice::<Vec<DataSource>>(answer) else { return };
-    let wanted = Settings::read(None, |variable| {
+    let settings = Settings::read(None, |variable| {
         let value = match variable {
             "GRAFANA_WORKSPACE_ID" => "g-0123456789",
             "AMP_WORKSPACE_URL" => "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-1",
@@ -17,37 +20,36 @@ fuzz_target!(|answer: &[u8]| {
         };
         Some(value.to_owned())
     });
-    let wanted = wanted.expect("the settings are right").wanted;
-    let edition = Edition { version: "12.4".parse().expect("a version"), has_amp_plugin: true };
-
-    let default = sources.iter().find(|source| source.is_default).map(|source| source.uid.clone());
-    let Ok(found) = find(&wanted, &sources) else { return };
-    let found = found.cloned();
-    let plan_of = |found: Option<&DataSource>, default: Option<&str>| {
+    let wanted = settings.expect("the settings are right").wanted;
+    let version = Version::parse("12.4").expect("a version");
+    let edition = Edition { version, has_amp_plugin: true };
+    let decide = |found: Option<&DataSource>, default: Option<&str>| {
         plan(&wanted, &edition, found, default).expect("this Grafana can sign")
     };
-    let written = match plan_of(found.as_ref(), default.as_deref()) {
-        Plan::Create(source) => {
-            assert!(found.is_none());
-            source
+
+    let Ok(found) = find(&wanted, &sources) else { return };
+    let found = found.cloned();
+    let default = sources.iter().find(|source| source.is_default);
+    let decided = decide(found.as_ref(), default.map(|source| &*source.uid));
+    match &decided {
+        Plan::Create(_) => assert!(found.is_none()),
+        Plan::Update { uid, .. } => {
+            let found = found.as_ref().expect("what is updated is there");
+            assert!(*uid == found.uid && !found.read_only);
+            assert!([PROMETHEUS, AMP_PLUGIN].contains(&&*found.source_type));
         }
-        Plan::Update { uid, into } => {
-            assert_eq!(Some(uid), found.map(|found| found.uid));
-            into
-        }
-        Plan::Unchanged(source) => {
-            assert_eq!(Some(&source), found.as_ref());
-            source
-        }
-    };
+        Plan::Unchanged(source) => assert_eq!(Some(source), found.as_ref()),
+    }
+    let written = decided.into_source();
     assert!(written.is_default);
-    let again = plan_of(Some(&written), Some(&written.uid));
+    let again = decide(Some(&written), Some(&written.uid));
     assert_eq!(again, Plan::Unchanged(written.clone()));
 
-    sources.retain(|source| source.uid != written.uid);
-    let others: Vec<_> = sources.iter().map(|source| source.uid.clone()).collect();
+    sources.retain(|source| found.as_ref().is_none_or(|found| source.uid != found.uid));
     sources.push(written);
-    if let Some(removal) = removal(&wanted.uid, &sources) {
-        assert!(removal.default_again.is_none_or(|uid| others.contains(&uid)));
+    for removal in removals(&wanted.uid, &sources) {
+        let is_there = |uid: &str| sources.iter().any(|source| source.uid == uid);
+        assert!(is_there(&removal.uid));
+        assert!(removal.default_again.is_none_or(|uid| is_there(&uid) && uid != removal.uid));
     }
 });
