@@ -10,9 +10,6 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|payload: &[u8]| {
     let Ok(payload) = serde_json::from_slice(payload) else { return };
     let Ok(request) = Request::parse(&payload) else { return };
-    // No secret is in what may be logged.
-    let url = payload["ResponseURL"].as_str().expect("it was read");
-    assert!(!format!("{request:?}").contains(url));
     if let Ok(settings) = Settings::read(Some(&request.properties), |_| None) {
         let id = PhysicalId::of(&settings);
         let parts = id.parts().expect("an id of its own making");

@@ -329,6 +329,7 @@ pub fn removals(uid: &str, sources: &[DataSource]) -> Vec<Removal> {
             let default_again = mark
                 .previous_default
                 .filter(|_| source.is_default)
+                .filter(|previous| *previous != source.uid)
                 .filter(|previous| sources.iter().any(|source| source.uid == *previous));
             Removal {
                 uid: source.uid.clone(),
