@@ -25,19 +25,24 @@ pub fn monthly_usd(metrics: u64) -> f64 {
     (usd * 100.0).round() / 100.0
 }
 
-/// The dimension sets, given from fine to coarse, that keep a period within `most` metrics: the
-/// finest are left out first. `metrics` tells how many a set makes.
+/// The dimension sets, given from fine to coarse, that keep a period within `most` metrics, and how
+/// many metrics those are: the finest are left out first. `metrics` tells how many a set makes.
 pub fn affordable(
     sets: &[DimensionSet],
     metrics: impl Fn(DimensionSet) -> usize,
     most: usize,
-) -> &[DimensionSet] {
+) -> (&[DimensionSet], usize) {
+    let of_set: Vec<usize> = sets.iter().map(|set| metrics(*set)).collect();
     // The one besides is `GPUsReporting`.
-    let within = |sets: &[DimensionSet]| sets.iter().map(|set| metrics(*set)).sum::<usize>() < most;
-    (0..sets.len())
-        .map(|left_out| &sets[left_out..])
-        .find(|rest| within(rest))
-        .unwrap_or_default()
+    (0..=sets.len())
+        .map(|left_out| {
+            (
+                &sets[left_out..],
+                1 + of_set[left_out..].iter().sum::<usize>(),
+            )
+        })
+        .find(|(_, metrics)| *metrics <= most)
+        .unwrap_or((&[], 1))
 }
 
 #[cfg(test)]
@@ -54,16 +59,20 @@ mod tests {
             Cluster => 6,
         };
         let all = [Gpu, Instance, Cluster];
-        let rows: [(usize, &[DimensionSet]); 6] = [
-            (115, &[Gpu, Instance, Cluster]),
-            (114, &[Instance, Cluster]),
-            (19, &[Instance, Cluster]),
-            (18, &[Cluster]),
-            (7, &[Cluster]),
-            (6, &[]),
+        let rows: [(usize, &[DimensionSet], usize); 6] = [
+            (115, &[Gpu, Instance, Cluster], 115),
+            (114, &[Instance, Cluster], 19),
+            (19, &[Instance, Cluster], 19),
+            (18, &[Cluster], 7),
+            (7, &[Cluster], 7),
+            (6, &[], 1),
         ];
-        for (most, sets) in rows {
-            assert_eq!(affordable(&all, metrics, most), sets, "at most {most}");
+        for (most, sets, count) in rows {
+            assert_eq!(
+                affordable(&all, metrics, most),
+                (sets, count),
+                "at most {most}"
+            );
         }
     }
 

@@ -207,7 +207,7 @@ impl<'a> Run<'a> {
         self.doing = format!("publishing the period from {}", text(period.start));
         let of_period = readings.of(period, &self.fleet);
         let (gpus, samples) = (of_period.gpus(), of_period.samples());
-        let sets = affordable(
+        let (sets, metrics) = affordable(
             &config.dimension_sets,
             |set| of_period.metrics(set),
             config.max_metrics,
@@ -218,12 +218,7 @@ impl<'a> Run<'a> {
             tracing::warn!("{left_out:?} left out: with them a period is over MAX_METRICS={most}");
         }
         if samples > 0 {
-            self.report.metrics(
-                1 + sets
-                    .iter()
-                    .map(|set| of_period.metrics(*set))
-                    .sum::<usize>(),
-            );
+            self.report.metrics(metrics);
         }
         let datums = datums(&of_period, sets);
         let published = if self.trigger.dry_run {

@@ -13,6 +13,7 @@ pub mod config;
 pub mod cost;
 pub mod error;
 pub mod fleet;
+pub mod gzip;
 pub mod handler;
 pub mod matrix;
 pub mod period;

@@ -9,6 +9,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use chrono::Utc;
 use dcgm_to_cloudwatch::config::Config;
+use dcgm_to_cloudwatch::gzip;
 use dcgm_to_cloudwatch::handler::Puller;
 use dcgm_to_cloudwatch::prometheus::Amp;
 use dcgm_to_cloudwatch::watermark::Watermark;
@@ -66,7 +67,7 @@ async fn puller(config: Config) -> Result<Puller, Box<dyn Error + Send + Sync>> 
         config.amp_region.clone(),
         credentials,
     )?;
-    let cloudwatch = aws_sdk_cloudwatch::Client::new(&aws);
+    let cloudwatch = aws_sdk_cloudwatch::Client::from_conf(gzip::fast(&aws).build());
     let watermark = config
         .watermark_parameter
         .clone()

@@ -26,7 +26,9 @@ pub fn read(
         samples: Vec::new(),
         each,
     };
-    let mut json = serde_json::Deserializer::from_slice(answer);
+    // Checked at once and not string by string.
+    let answer = std::str::from_utf8(answer).map_err(serde_json::Error::custom)?;
+    let mut json = serde_json::Deserializer::from_str(answer);
     let warnings = Answer(&mut series).deserialize(&mut json)?;
     json.end()?;
     Ok(warnings)

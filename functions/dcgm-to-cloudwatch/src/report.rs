@@ -1,9 +1,9 @@
 //! The reply.
 
-use aws_sdk_cloudwatch::types::{MetricDatum, StandardUnit};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::cloudwatch::Datum;
 use crate::config::DimensionSet;
 use crate::cost::monthly_usd;
 use crate::sample::Dropped;
@@ -93,7 +93,7 @@ impl Report {
     }
 
     /// A datum that a dry run does not send.
-    pub fn show(&mut self, datum: &MetricDatum) {
+    pub fn show(&mut self, datum: &Datum<'_>) {
         if let Some(shown) = self
             .datums
             .as_mut()
@@ -136,19 +136,20 @@ fn as_text<S: serde::Serializer>(time: &Option<i64>, serializer: S) -> Result<S:
 }
 
 /// A datum as PutMetricData's JSON form has it.
-fn as_json(datum: &MetricDatum) -> Value {
+fn as_json(datum: &Datum<'_>) -> Value {
     let dimensions: Vec<Value> = datum
+        .of
         .dimensions()
-        .iter()
-        .map(|one| json!({"Name": one.name(), "Value": one.value()}))
+        .map(|(name, value)| json!({"Name": name, "Value": value}))
         .collect();
+    let (values, counts) = datum.values_and_counts();
     let mut json = json!({
-        "MetricName": datum.metric_name(),
+        "MetricName": datum.metric,
         "Dimensions": dimensions,
-        "Timestamp": datum.timestamp().map(|time| watermark::text(time.secs())),
-        "Unit": datum.unit().map(StandardUnit::as_str),
-        "Values": datum.values(),
-        "Counts": datum.counts(),
+        "Timestamp": watermark::text(datum.period.start),
+        "Unit": datum.unit.as_str(),
+        "Values": values,
+        "Counts": counts,
     });
     if let Some(resolution) = datum.storage_resolution() {
         json["StorageResolution"] = resolution.into();

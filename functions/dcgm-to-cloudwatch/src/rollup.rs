@@ -157,6 +157,24 @@ pub enum Subject<'r> {
     Cluster,
 }
 
+impl<'r> Subject<'r> {
+    /// Name and value of each CloudWatch dimension.
+    pub fn dimensions(self) -> impl Iterator<Item = (&'static str, &'r str)> {
+        let (instance, gpu, gpu_instance) = match self {
+            Self::Cluster => ("", "", ""),
+            Self::Instance(id) => (id, "", ""),
+            Self::Gpu(gpu) => (&*gpu.instance_id, &*gpu.gpu, &*gpu.gpu_instance),
+        };
+        [
+            ("InstanceId", instance),
+            ("GPU", gpu),
+            ("GPUInstance", gpu_instance),
+        ]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+    }
+}
+
 impl<'r> PeriodReadings<'r> {
     /// Samples, after merging.
     pub fn samples(&self) -> usize {
@@ -237,10 +255,11 @@ fn roll_up<'r>(
     fleet: &'r Fleet,
 ) -> Box<dyn Iterator<Item = Rolled<'r>> + Send + 'r> {
     match set {
-        DimensionSet::Gpu => Box::new(readings.chunk_by(|a, b| a.gpu == b.gpu).map(|of_one| {
-            let values = of_one.iter().map(|reading| reading.value).collect();
-            (Subject::Gpu(fleet.gpu(of_one[0].gpu)), distinct(values))
-        })),
+        DimensionSet::Gpu => Box::new(
+            readings
+                .chunk_by(|a, b| a.gpu == b.gpu)
+                .map(|of_one| (Subject::Gpu(fleet.gpu(of_one[0].gpu)), distinct(of_one))),
+        ),
         DimensionSet::Instance => {
             let mut sorted: Vec<&Reading> = readings.iter().collect();
             sorted.sort_by_key(|reading| fleet.instance_of(reading.gpu));
@@ -248,27 +267,29 @@ fn roll_up<'r>(
             let groups: Vec<Rolled<'r>> = sorted
                 .chunk_by(|a, b| instance(a) == instance(b))
                 .map(|of_one| {
-                    let values = of_one.iter().map(|reading| reading.value).collect();
                     let subject = Subject::Instance(&fleet.gpu(of_one[0].gpu).instance_id);
-                    (subject, distinct(values))
+                    (subject, distinct(of_one.iter().copied()))
                 })
                 .collect();
             Box::new(groups.into_iter())
         }
-        DimensionSet::Cluster => {
-            let values = readings.iter().map(|reading| reading.value).collect();
-            Box::new(std::iter::once((Subject::Cluster, distinct(values))))
-        }
+        DimensionSet::Cluster => Box::new(std::iter::once((Subject::Cluster, distinct(readings)))),
     }
 }
 
 /// Distinct values and their counts, by rising value.
-fn distinct(mut values: Vec<f64>) -> Vec<(f64, u32)> {
-    values.sort_unstable_by(f64::total_cmp);
+fn distinct<'r>(readings: impl IntoIterator<Item = &'r Reading>) -> Vec<(f64, u32)> {
+    let mut values: Vec<(f64, u32)> = readings
+        .into_iter()
+        .map(|reading| (reading.value, 1))
+        .collect();
+    values.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    values.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        kept.1 += u32::from(same);
+        same
+    });
     values
-        .chunk_by(|a, b| a == b)
-        .map(|same| (same[0], same.len() as u32))
-        .collect()
 }
 
 #[cfg(test)]

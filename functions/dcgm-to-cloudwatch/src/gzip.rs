@@ -1,0 +1,68 @@
+//! PutMetricData's bodies packed fast.
+//!
+//! The SDK packs them too, at level 6 and no other, which takes a third of a run's processor time
+//! for a sixth fewer bytes.
+//! <https://docs.rs/aws-smithy-compression/latest/aws_smithy_compression/struct.CompressionOptions.html>
+
+use std::error::Error;
+use std::io::Write;
+
+use aws_config::SdkConfig;
+use aws_sdk_cloudwatch::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_cloudwatch::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
+use aws_smithy_types::body::SdkBody;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+/// Level 1 is no faster to speak of, and makes the bodies a fifth larger.
+const LEVEL: u32 = 2;
+/// The SDK's own default for `AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES`.
+const LEAST: u32 = 10_240;
+
+/// CloudWatch's configuration, with its requests packed by this instead of by the SDK.
+pub fn fast(aws: &SdkConfig) -> Builder {
+    let config = Builder::from(aws);
+    if aws.disable_request_compression() == Some(true) {
+        return config;
+    }
+    let least = aws.request_min_compression_size_bytes().unwrap_or(LEAST) as usize;
+    config
+        .disable_request_compression(true)
+        .interceptor(FastGzip { least })
+}
+
+#[derive(Debug)]
+struct FastGzip {
+    /// Bodies below this many bytes stay as they are.
+    least: usize,
+}
+
+impl Intercept for FastGzip {
+    fn name(&self) -> &'static str {
+        "FastGzip"
+    }
+
+    fn modify_before_retry_loop(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let request = context.request_mut();
+        let Some(body) = request
+            .body()
+            .bytes()
+            .filter(|body| body.len() >= self.least)
+        else {
+            return Ok(());
+        };
+        let mut packed = GzEncoder::new(Vec::new(), Compression::new(LEVEL));
+        packed.write_all(body)?;
+        let packed = packed.finish()?;
+        let headers = request.headers_mut();
+        headers.insert("content-encoding", "gzip");
+        headers.insert("content-length", packed.len().to_string());
+        *request.body_mut() = SdkBody::from(packed);
+        Ok(())
+    }
+}
