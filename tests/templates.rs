@@ -10,6 +10,8 @@ mod dashboard;
 #[path = "templates/template.rs"]
 mod template;
 
+#[path = "templates/documents.rs"]
+mod documents;
 #[path = "templates/functions.rs"]
 mod functions;
 #[path = "templates/house.rs"]

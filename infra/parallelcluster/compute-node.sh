@@ -6,7 +6,7 @@
 #
 # ParallelCluster runs it as OnNodeConfigured, as root, and replaces a node on which that fails.
 # A node worth training on is not given up for its metrics: whatever goes wrong here is told on
-# standard error (/var/log/parallelcluster/) and the node is kept. The stack's alarm on missing
+# standard error (/var/log/cloud-init-output.log) and the node is kept. The stack's alarm on missing
 # GPUs finds it.
 set -euo pipefail
 

@@ -1,0 +1,49 @@
+//! What the documents tell to type: every `make` has its target, and gets what that needs.
+
+use std::fs;
+use std::process::Command;
+
+use harness::project::repository;
+
+use crate::run;
+
+const DOCUMENTS: [&str; 4] = [
+    "README.md",
+    "docs/deploy.md",
+    "docs/requirements.md",
+    "docs/troubleshooting.md",
+];
+
+#[test]
+fn make_understands_what_the_documents_tell_to_type() {
+    let makefile = fs::read_to_string(repository("Makefile")).unwrap();
+    let mut typed = 0;
+    for document in DOCUMENTS {
+        let text = fs::read_to_string(repository(document)).unwrap();
+        for command in commands(&text) {
+            let target = command.split_whitespace().nth(1).unwrap();
+            let has_target = makefile.contains(&format!("\n{target}: "));
+            assert!(has_target, "{document}: {command}");
+            // Without a variable it is the target's name, in a sentence.
+            if command.contains('=') {
+                let dry_run = command.replacen("make", "make --dry-run", 1);
+                let mut shell = Command::new("bash");
+                shell.args(["-c", &dry_run]).current_dir(repository(""));
+                let (understood, printed) = run(&mut shell);
+                assert!(understood, "{document}: {command}: {printed}");
+                typed += 1;
+            }
+        }
+    }
+    assert!(typed > 10, "only {typed} commands found");
+}
+
+/// Every `make …` in a block of code or between backticks.
+fn commands(markdown: &str) -> Vec<String> {
+    let markdown = markdown.replace("\\\n", " ");
+    let lines = markdown.lines().flat_map(|line| line.split('`'));
+    let commands = lines.filter(|text| text.starts_with("make "));
+    commands
+        .map(|text| text.split(" #").next().unwrap().to_owned())
+        .collect()
+}
