@@ -15,7 +15,7 @@ use crate::error::RunError;
 use crate::fleet::Fleet;
 use crate::matrix;
 use crate::period::{Period, Periods};
-use crate::prometheus::{Amp, query};
+use crate::prometheus::{Amp, newest, query};
 use crate::report::{PeriodReport, Report};
 use crate::rollup::Readings;
 use crate::trigger::Trigger;
@@ -92,6 +92,8 @@ struct Run<'a> {
     deadline: Instant,
     fleet: Fleet,
     report: Report,
+    /// Start of the oldest period due.
+    due_from: i64,
     /// What the parameter holds, and since when.
     saved: Option<i64>,
     saved_at: Instant,
@@ -106,6 +108,7 @@ impl<'a> Run<'a> {
             deadline,
             fleet: Fleet::new(&puller.config.instance_id_labels),
             report: Report::new(&trigger),
+            due_from: 0,
             saved: None,
             saved_at: Instant::now(),
             doing: String::new(),
@@ -117,6 +120,9 @@ impl<'a> Run<'a> {
         let mut stride = usize::try_from(FIRST_RANGE_SECONDS / rest.length)
             .unwrap_or(1)
             .max(1);
+        if self.saved.is_some() && rest.len() > stride {
+            rest = self.arrived(rest).await?;
+        }
         while !rest.is_empty() {
             let (range, later) = rest.split_at(stride);
             let readings = self.read(range).await?;
@@ -154,8 +160,35 @@ impl<'a> Run<'a> {
         self.saved = watermark;
         self.report.watermark = watermark;
         let due = self.puller.config.cadence.due(self.trigger.now, watermark);
+        self.due_from = due.start;
         self.report.lag_seconds = self.trigger.now - watermark.unwrap_or(due.start);
         Ok(due)
+    }
+
+    /// Leaves out what a backlog that is coming in may still add to.
+    async fn arrived(&mut self, due: Periods) -> Result<Periods, RunError> {
+        let Puller { config, amp, .. } = self.puller;
+        self.doing = "asking AMP for the newest sample".to_owned();
+        let until_now = Periods {
+            end: self.trigger.now,
+            ..due
+        };
+        let query = newest(&config.fields, &config.series_selector, &until_now);
+        let reply = amp.ask(&query, &until_now, self.answer_by()).await?;
+        let mut times = Vec::new();
+        let mut room = Vec::new();
+        reply
+            .json(&mut room)
+            .and_then(|json| {
+                Ok(matrix::read(json, &[], |_, moments| {
+                    times.extend(moments.iter().map(|(_, time)| *time as i64));
+                })?)
+            })
+            .map_err(|error| {
+                RunError::AmpUnavailable(unreadable("the newest sample", &error).into())
+            })?;
+        let newest = times.into_iter().max();
+        Ok(newest.map_or(due, |newest| config.cadence.arrived(due, newest)))
     }
 
     /// Asks for all fields at once and takes the answers in as they come.
@@ -166,7 +199,7 @@ impl<'a> Run<'a> {
             range.len(),
             text(range.start)
         );
-        let until = self.deadline - PUBLISH_RESERVE.min(self.time_left());
+        let until = self.answer_by();
         let mut answers: FuturesUnordered<_> = config
             .fields
             .iter()
@@ -245,6 +278,7 @@ impl<'a> Run<'a> {
         if samples > 0 {
             self.report.lag_seconds = self.trigger.now - period.end;
             if self.moves_watermark() {
+                self.warn_of_a_gap();
                 self.report.watermark = self.report.watermark.max(Some(period.end));
             }
         }
@@ -253,6 +287,21 @@ impl<'a> Run<'a> {
 
     fn moves_watermark(&self) -> bool {
         self.puller.watermark.is_some() && !self.trigger.dry_run && self.trigger.backfill.is_none()
+    }
+
+    /// Only now that there are samples again: before, it might have been a cluster switched off.
+    fn warn_of_a_gap(&self) {
+        let Some(watermark) = self.report.watermark else {
+            return;
+        };
+        if watermark + self.puller.config.cadence.period_seconds <= self.due_from {
+            tracing::warn!(
+                "{} to {} is further back than MAX_CATCH_UP_SECONDS and was not looked at: \
+                 publish it by a backfill",
+                text(watermark),
+                text(self.due_from),
+            );
+        }
     }
 
     async fn save_watermark(&mut self) -> Result<(), RunError> {
@@ -264,6 +313,11 @@ impl<'a> Run<'a> {
             self.saved_at = Instant::now();
         }
         Ok(())
+    }
+
+    /// When AMP's answer has to be there, so that it can be published.
+    fn answer_by(&self) -> Instant {
+        self.deadline - PUBLISH_RESERVE.min(self.time_left())
     }
 
     fn time_left(&self) -> Duration {

@@ -1,6 +1,9 @@
 //! Which periods are due: period length, settle time, catch-up. Times are whole seconds since the
 //! epoch; periods are half-open and aligned to it.
 
+/// A period is published, whole or not, when the runs of so many seconds are all that can.
+const LAST_CHANCE_SECONDS: i64 = 600;
+
 /// How time is cut into published periods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cadence {
@@ -79,17 +82,29 @@ impl Cadence {
         let end = self.floor(now - self.settle_seconds);
         let start = match watermark {
             None => end - self.period_seconds.max(60),
-            Some(watermark) => {
-                let reach = self
-                    .floor(self.max_catch_up_seconds)
-                    .max(self.period_seconds);
-                self.ceil(watermark).clamp(end - reach, end)
-            }
+            Some(watermark) => self.ceil(watermark).clamp(end - self.reach(), end),
         };
         Periods {
             start,
             end,
             length: self.period_seconds,
+        }
+    }
+
+    /// Those of the `due` periods that have settled by the data too, when `newest` is the time of
+    /// the newest sample there is. While a backlog comes in, a period that ended long ago may
+    /// still lack samples; it waits for samples that are SETTLE_SECONDS younger than its end, or
+    /// until it is about to fall out of reach.
+    pub fn arrived(&self, due: Periods, newest: i64) -> Periods {
+        let is_late = (due.start..due.end - due.length).contains(&newest);
+        if !is_late {
+            return due;
+        }
+        let last_chance = due.end - self.reach() + LAST_CHANCE_SECONDS.max(due.length);
+        let end = self.floor(last_chance.max(newest - self.settle_seconds));
+        Periods {
+            end: end.clamp(due.start, due.end),
+            ..due
         }
     }
 
@@ -100,6 +115,11 @@ impl Cadence {
             end: self.ceil(end),
             length: self.period_seconds,
         }
+    }
+
+    fn reach(&self) -> i64 {
+        self.floor(self.max_catch_up_seconds)
+            .max(self.period_seconds)
     }
 
     fn floor(&self, time: i64) -> i64 {
@@ -188,6 +208,26 @@ mod tests {
         assert_eq!(MINUTE.covering(60, 120).len(), 1);
     }
 
+    #[test]
+    fn what_arrives_late_settles_by_the_newest_sample() {
+        let due = MINUTE.due(1_700_000_000, Some(1_699_998_000));
+        let until = |newest| MINUTE.arrived(due, newest).end;
+        assert_eq!((due.start, due.end), (1_699_998_000, 1_699_999_920));
+        let rows = [
+            (1_699_999_860, due.end, "a sample in the newest period"),
+            (1_699_999_859, 1_699_999_740, "in the middle of a minute"),
+            (1_699_999_800, 1_699_999_740, "a minute and no more"),
+            (1_699_998_030, due.start, "nothing has settled"),
+            (1_699_997_990, due.end, "nothing is new"),
+        ];
+        for (newest, end, what) in rows {
+            assert_eq!(until(newest), end, "{what}");
+        }
+        let all = MINUTE.due(1_700_000_000, Some(0));
+        let last_chance = MINUTE.arrived(all, all.start + 30);
+        assert_eq!(last_chance.end, all.start + 600);
+    }
+
     fn cadences() -> impl Strategy<Value = Cadence> {
         let lengths = prop_oneof![
             Just(1i64),
@@ -239,6 +279,24 @@ mod tests {
             }
             for pair in published.windows(2) {
                 prop_assert_eq!(pair[0].end, pair[1].start);
+            }
+        }
+
+        #[test]
+        fn only_the_end_of_a_backlog_waits(
+            cadence in cadences(), now in 1_000_000i64..4_000_000_000,
+            behind in 0i64..200_000, newest_before in -1_000i64..200_000,
+        ) {
+            let due = cadence.due(now, Some(now - behind));
+            let newest = now - newest_before;
+            let arrived = cadence.arrived(due, newest);
+            prop_assert_eq!((arrived.start, arrived.length), (due.start, due.length));
+            prop_assert!(arrived.end <= due.end);
+            prop_assert_eq!((arrived.end - arrived.start).rem_euclid(due.length), 0);
+            for waiting in (Periods { start: arrived.end, ..due }).iter() {
+                prop_assert!(newest >= due.start && newest < due.end - due.length);
+                prop_assert!(waiting.end + cadence.settle_seconds > newest);
+                prop_assert!(waiting.end > now - cadence.max_catch_up_seconds - cadence.settle_seconds);
             }
         }
 

@@ -19,6 +19,7 @@ use reqwest::header::{
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
+use crate::catalog::Field;
 use crate::error::{Cause, RunError};
 use crate::period::Periods;
 
@@ -37,6 +38,19 @@ const MAX_ERROR_CHARS: usize = 1_000;
 /// The query for the raw samples of one field.
 pub fn query(field: &str, matchers: &str, periods: &Periods) -> String {
     format!("{field}{{{matchers}}}[{}s]", periods.end - periods.start)
+}
+
+/// The query for when the newest sample was taken, asked at so many moments of the range at most.
+/// Prometheus looks five minutes back at each.
+pub fn newest(fields: &[Field], matchers: &str, range: &Periods) -> String {
+    const MOMENTS: i64 = 180;
+    let seconds = range.end - range.start;
+    let step = (seconds / MOMENTS).max(5);
+    let each = fields
+        .iter()
+        .map(|field| format!("max(timestamp({}{{{matchers}}}))", field.name));
+    let any = each.collect::<Vec<_>>().join(" or ");
+    format!("({any})[{seconds}s:{step}s]")
 }
 
 /// The moment to evaluate at so that the range holds `[start, end)`: a millisecond, Prometheus's
