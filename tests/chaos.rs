@@ -5,11 +5,14 @@
 
 #![expect(
     clippy::print_stdout,
-    reason = "a program whose results are read at the terminal"
+    clippy::disallowed_methods,
+    reason = "a program whose results are read at the terminal, and whose seed is the time"
 )]
 
 #[path = "chaos/fault.rs"]
 mod fault;
+#[path = "chaos/kind.rs"]
+mod kind;
 #[cfg(test)]
 #[path = "chaos/operations.rs"]
 mod operations;
@@ -29,26 +32,27 @@ use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
 
 use crate::fault::{FAULTS, Fault, Form};
-use crate::trial::Row;
+use crate::kind::Setting;
+use crate::trial::{Plan, Row};
 
 const HELP: &str = "\
 Breaks every part around dcgm-to-cloudwatch, one after the other, and holds every value CloudWatch has
 against every raw sample Prometheus has. Takes a few minutes.
 
-Usage: chaos [--seed NUMBER] [FAULT...]   (`make chaos`; CHAOS= for the arguments)
+Usage: chaos [--short] [--seed NUMBER] [FAULT...]   (`make chaos`; CHAOS= for the arguments)
 
-FAULT is a part of a fault's name, as in docs/operations.md. The seed chooses the moments at which the
-function is killed.
+FAULT is a part of a fault's name, as in docs/operations.md. --short: fewer and shorter runs, as in
+`make test`. The seed chooses the moments at which the function is killed.
 
 Exit code: 0 nothing was lost   1 something was, or a fault could not be tried
 ";
 
 /// Most of a fault's time is waiting.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 
 struct Options {
     faults: Vec<&'static Fault>,
-    seed: u64,
+    plan: Plan,
 }
 
 #[tokio::main]
@@ -76,9 +80,9 @@ async fn main() -> ExitCode {
 }
 
 async fn chaos(arguments: &[String]) -> anyhow::Result<bool> {
-    let options = Options::parse(arguments)?;
-    eprintln!("{} faults, seed {}", options.faults.len(), options.seed);
-    let (rows, complaints) = try_all(&options, Form::Whole).await;
+    let Options { faults, plan } = Options::parse(arguments)?;
+    eprintln!("{} faults, seed {}", faults.len(), plan.seed);
+    let (rows, complaints) = try_all(&faults, plan).await;
     println!("{}\n{}", table::table(&rows), table::NOTE);
     for complaint in &complaints {
         eprintln!("chaos: {complaint}");
@@ -87,47 +91,65 @@ async fn chaos(arguments: &[String]) -> anyhow::Result<bool> {
 }
 
 /// The rows in the order of the faults, and what is wrong with them.
-async fn try_all(options: &Options, form: Form) -> (Vec<Row>, Vec<String>) {
-    let mut trials: Vec<_> = stream::iter(options.faults.iter().enumerate())
-        .map(|(index, fault)| async move {
-            let outcome = trial::run(fault, form, options.seed).await;
-            eprintln!(
-                "  {}",
-                if outcome.is_ok() {
-                    fault.name
-                } else {
-                    "failed"
-                }
-            );
-            (index, *fault, outcome)
+async fn try_all(faults: &[&'static Fault], plan: Plan) -> (Vec<Row>, Vec<String>) {
+    let trials: Vec<_> = stream::iter(groups(faults))
+        .map(|group| async move {
+            let rows = trial::run(&group, plan).await;
+            for row in rows.iter().flatten() {
+                eprintln!("  tried: {}", row.fault.name);
+            }
+            rows
         })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    trials.sort_by_key(|(index, ..)| *index);
     let (mut rows, mut complaints) = (Vec::new(), Vec::new());
-    for (_, fault, outcome) in trials {
-        let name = fault.name;
-        match outcome {
+    for row in trials.into_iter().flatten() {
+        match row {
             Ok(row) => {
+                let name = row.fault.name;
                 let of_row = row.complaints().into_iter();
                 complaints.extend(of_row.map(|complaint| format!("{name}: {complaint}")));
                 rows.push(row);
             }
-            Err(error) => complaints.push(format!("{name}: {error:#}")),
+            Err(error) => complaints.push(format!("{error:#}")),
         }
     }
+    rows.sort_by_key(|row| FAULTS.iter().position(|fault| fault.name == row.fault.name));
     (rows, complaints)
+}
+
+/// Faults that share a world; what takes longest comes first.
+fn groups(faults: &[&'static Fault]) -> Vec<Vec<&'static Fault>> {
+    let of = |setting| {
+        let faults = faults.iter().copied();
+        let all: Vec<_> = faults
+            .filter(|fault| fault.kind.setting() == setting)
+            .collect();
+        all
+    };
+    let mut groups = Vec::new();
+    for (setting, at_most) in [
+        (Setting::BehindProxy, usize::MAX),
+        (Setting::OfItsOwn, 1),
+        (Setting::Plain, 4),
+    ] {
+        groups.extend(of(setting).chunks(at_most).map(<[_]>::to_vec));
+    }
+    groups
 }
 
 impl Options {
     fn parse(arguments: &[String]) -> anyhow::Result<Self> {
         let clock = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let mut seed = clock.as_nanos() as u64;
+        let mut form = Form::Whole;
         let mut parts = Vec::new();
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
-            if argument == "--seed" {
+            if argument == "--short" {
+                form = Form::Short;
+            } else if argument == "--seed" {
                 let number = arguments.next().context("--seed wants a number")?;
                 seed = number
                     .parse()
@@ -140,7 +162,8 @@ impl Options {
             |fault: &&Fault| parts.is_empty() || parts.iter().any(|part| fault.name.contains(part));
         let faults: Vec<_> = FAULTS.iter().filter(is_asked).collect();
         anyhow::ensure!(!faults.is_empty(), "no fault's name contains {parts:?}");
-        Ok(Self { faults, seed })
+        let plan = Plan { form, seed };
+        Ok(Self { faults, plan })
     }
 }
 
@@ -150,11 +173,12 @@ mod tests {
 
     #[tokio::test]
     async fn no_fault_loses_a_sample() {
-        let options = Options {
-            faults: FAULTS.iter().collect(),
+        let faults: Vec<_> = FAULTS.iter().collect();
+        let plan = Plan {
+            form: Form::Short,
             seed: 1,
         };
-        let (rows, complaints) = try_all(&options, Form::Short).await;
+        let (rows, complaints) = try_all(&faults, plan).await;
         assert!(
             complaints.is_empty(),
             "{}\n{}",

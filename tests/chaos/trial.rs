@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use harness::lambda::Outcome;
 use harness::oracle::Tally;
 
-use crate::fault::{Fault, Form, QUIET};
+use crate::fault::{Fault, Form};
+use crate::kind::QUIET;
 use crate::world::World;
 
 /// Runs after a fault that may pass until all is as if it had never been.
-const RUNS_TO_RECOVER: u32 = 5;
+const RUNS_TO_RECOVER: u32 = 2;
 /// As in infra/monitoring.yaml.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 const MEMORY_MIB: u64 = 512;
@@ -45,11 +46,12 @@ impl Row {
         if tally.expected == 0 {
             complaints.push("nothing was expected".to_owned());
         }
-        let unknown = self
-            .ends
-            .keys()
-            .filter(|end| !fault.ends.contains(&end.as_str()));
+        let ends = self.ends.keys();
+        let unknown = ends.filter(|end| !fault.explains(end));
         complaints.extend(unknown.map(|end| format!("a run ended with {end}")));
+        if !fault.ends.iter().any(|end| self.ends.contains_key(*end)) {
+            complaints.push(format!("no run ended with {}", fault.ends.join(" or ")));
+        }
         if self.peak_rss_mib > MEMORY_MIB {
             complaints.push(format!("{} MiB of memory", self.peak_rss_mib));
         }
@@ -57,31 +59,62 @@ impl Row {
     }
 }
 
-/// Lets it happen.
-pub(crate) async fn run(fault: &'static Fault, form: Form, seed: u64) -> anyhow::Result<Row> {
-    let runs = fault.runs(form);
-    let minutes = QUIET + runs + RUNS_TO_RECOVER + 1;
-    let mut world = fault.world(minutes).await?;
-    for _ in 0..QUIET {
-        good_run(&mut world).await?;
+/// How a trial goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) form: Form,
+    /// Chooses the moments at which the function is killed.
+    pub(crate) seed: u64,
+}
+
+/// Tries one fault after the other in the same world, which suits all of them.
+pub(crate) async fn run(faults: &[&'static Fault], plan: Plan) -> Vec<anyhow::Result<Row>> {
+    let minutes = faults.iter().map(|fault| minutes(fault, plan.form)).sum();
+    let mut rows = Vec::new();
+    let mut world = match faults[0].kind.world(minutes).await {
+        Ok(world) => world,
+        Err(error) => return vec![Err(error.context(faults[0].name))],
+    };
+    for fault in faults {
+        let row = happen(fault, &mut world, minutes, plan).await;
+        rows.push(row.with_context(|| fault.name));
     }
-    fault.begin(&mut world, seed).await?;
+    rows
+}
+
+fn minutes(fault: &Fault, form: Form) -> u32 {
+    QUIET + fault.runs(form) + RUNS_TO_RECOVER + 1
+}
+
+async fn happen(
+    fault: &'static Fault,
+    world: &mut World,
+    minutes: u32,
+    plan: Plan,
+) -> anyhow::Result<Row> {
+    world.replace_function();
+    let since = world.minute();
+    let runs = fault.runs(plan.form);
+    for _ in 0..QUIET {
+        good_run(world).await?;
+    }
+    fault.kind.begin(world, plan.seed).await?;
     let mut ends = BTreeMap::new();
     for run in 0..runs {
-        fault.before_run(&mut world, run, runs).await?;
+        fault.kind.before_run(world, run, runs).await?;
         let outcome = world.run(fault.time_limit).await?;
         *ends.entry(end_of(&outcome)).or_default() += 1;
     }
-    fault.end(&mut world, minutes).await?;
-    let (runs_to_recover, time_to_recover) = recover(&mut world).await?;
-    good_run(&mut world).await?;
+    fault.kind.end(world, minutes).await?;
+    let (runs_to_recover, time_to_recover) = recover(world).await?;
+    good_run(world).await?;
     Ok(Row {
         fault,
-        tally: world.tally().await?,
+        tally: world.tally(since).await?,
         runs_to_recover,
         time_to_recover,
         ends,
-        peak_rss_mib: world.peak_rss_mib(),
+        peak_rss_mib: world.take_peak_rss_mib(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! A cluster whose minutes go by as fast as they are run: the parts, and the samples that have
 //! arrived so far.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use harness::dcgm_exporter::{Field, Node};
@@ -40,7 +40,7 @@ pub(crate) struct World {
     pub(crate) behind: Duration,
     /// Kills every run at a moment it chooses.
     pub(crate) killer: Option<Random>,
-    /// The longest run of a fresh process.
+    /// How long the last whole run of a fresh process took.
     cold_run: Duration,
     peak_rss_kib: u64,
 }
@@ -126,7 +126,7 @@ impl World {
         }
         let is_alive = matches!(outcome, Outcome::Reply(_) | Outcome::Error { .. });
         if is_cold && is_alive {
-            self.cold_run = self.cold_run.max(began.elapsed());
+            self.cold_run = began.elapsed();
         }
         if is_alive && self.killer.is_none() {
             self.function = Some(function);
@@ -139,22 +139,33 @@ impl World {
         self.function = None;
     }
 
+    /// The most memory a process has held since this was asked last, in MiB.
+    pub(crate) fn take_peak_rss_mib(&mut self) -> u64 {
+        std::mem::take(&mut self.peak_rss_kib) / 1024
+    }
+
     /// Whether the watermark stands at the end of the last minute that was run.
     pub(crate) fn is_caught_up(&self) -> bool {
         let end = rfc3339(self.first + self.minute * MINUTE);
         self.parameters.get(PARAMETER) == Some(end)
     }
 
-    /// What CloudWatch holds, against what Prometheus holds of the minutes that were run.
-    pub(crate) async fn tally(&self) -> anyhow::Result<Tally> {
-        let run = self.first..self.first + self.minute * MINUTE;
-        let measured = Values::measured(&self.pipeline.prometheus.url(), run, MINUTE).await?;
-        Ok(measured.tally(&Values::published(&self.pipeline.cloudwatch.datums())))
+    /// How many minutes were run.
+    pub(crate) fn minute(&self) -> u32 {
+        self.minute
     }
 
-    /// The most memory a process of the function has held, in MiB.
-    pub(crate) fn peak_rss_mib(&self) -> u64 {
-        self.peak_rss_kib / 1024
+    /// What CloudWatch holds, against what Prometheus holds, of the minutes run since that one.
+    pub(crate) async fn tally(&self, since: u32) -> anyhow::Result<Tally> {
+        let run = self.first + since * MINUTE..self.first + self.minute * MINUTE;
+        let prometheus = self.pipeline.prometheus.url();
+        let measured = Values::measured(&prometheus, run.clone(), MINUTE).await?;
+        let mut datums = self.pipeline.cloudwatch.datums();
+        datums.retain(|datum| {
+            let time = Duration::from_millis(datum.timestamp_ms.unsigned_abs());
+            run.contains(&(UNIX_EPOCH + time))
+        });
+        Ok(measured.tally(&Values::published(&datums)))
     }
 
     async fn start_function(&self) -> anyhow::Result<Function> {
@@ -164,6 +175,8 @@ impl World {
         ];
         if let Some(microburst) = &self.microburst {
             environment.push(("AWS_ENDPOINT_URL_CLOUDWATCH", microburst.url()));
+            // It unpacks what it passes on, and leaves the header that says it is packed.
+            environment.push(("AWS_DISABLE_REQUEST_COMPRESSION", "true"));
         }
         self.pipeline.function(&environment).await
     }

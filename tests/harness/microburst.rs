@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
+use crate::process::Group;
 use crate::project::tool;
 
 /// It reads botocore's models first, which takes seconds on a busy machine.
@@ -20,7 +21,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// A running proxy; dropping it ends it.
 #[derive(Debug)]
 pub struct Microburst {
-    process: Child,
+    process: Group,
     url: String,
     http: reqwest::Client,
     folder: TempDir,
@@ -37,13 +38,13 @@ impl Microburst {
             .local_addr()?
             .port();
         let log = File::create(folder.path().join("log"))?;
-        let process = Command::new(tool("microburst"))
+        let mut command = Command::new(tool("microburst"));
+        command
             .args(["--upstream", upstream, "--port", &port.to_string()])
             .stdin(Stdio::null())
             .stderr(log.try_clone()?)
-            .stdout(log)
-            .kill_on_drop(true)
-            .spawn()
+            .stdout(log);
+        let process = Group::spawn(&mut command)
             .context("microburst does not start: install requirements.txt into .venv")?;
         let mut proxy = Self {
             process,
@@ -78,15 +79,18 @@ impl Microburst {
         self.set_rules(json!([rule])).await
     }
 
-    /// Lets everything pass again, and says how many calls failed.
+    /// Lets everything pass again, and says how many calls have failed since the last time.
     ///
     /// # Errors
     /// It does not answer.
     pub async fn recover(&self) -> anyhow::Result<usize> {
         self.set_rules(json!([])).await?;
-        let fired = self.http.get(self.control("fired")).send().await?;
-        let fired: Value = serde_json::from_slice(&fired.error_for_status()?.bytes().await?)?;
-        Ok(fired.as_array().context("a list of faults")?.len())
+        let fired = self.control("fired");
+        let faults = self.http.get(&fired).send().await?.error_for_status()?;
+        let faults: Value = serde_json::from_slice(&faults.bytes().await?)?;
+        let forget = self.http.delete(&fired).send().await?;
+        forget.error_for_status()?;
+        Ok(faults.as_array().context("a list of faults")?.len())
     }
 
     async fn set_rules(&self, rules: Value) -> anyhow::Result<()> {
@@ -102,18 +106,28 @@ impl Microburst {
         format!("{}/_microburst/{path}", self.url)
     }
 
+    /// The first call with a credential scope takes seconds of processor time, more than the SDK
+    /// waits on a busy machine. The double behind refuses this one.
+    async fn warm_up(&self) -> anyhow::Result<()> {
+        let scope = "x/20260101/us-east-2/monitoring/aws4_request";
+        let authorization =
+            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=x");
+        let request = self.http.post(&self.url);
+        request
+            .header("authorization", authorization)
+            .send()
+            .await?;
+        Ok(())
+    }
+
     async fn ready(&mut self) -> anyhow::Result<()> {
         loop {
             if let Some(status) = self.process.try_wait()? {
                 bail!("microburst ended with {status}");
             }
-            let health = self.http.get(self.control("health"));
-            if health
-                .send()
-                .await
-                .is_ok_and(|reply| reply.status().is_success())
-            {
-                return Ok(());
+            let health = self.http.get(self.control("health")).send().await;
+            if health.is_ok_and(|reply| reply.status().is_success()) {
+                return self.warm_up().await;
             }
             sleep(Duration::from_millis(50)).await;
         }

@@ -25,10 +25,12 @@ pub const GPUS_REPORTING: &str = "GPUsReporting";
 
 type Dimensions = BTreeMap<String, String>;
 
-/// How often each metric has each value in each period: by name, dimensions and start in
-/// milliseconds, then by the value's bits.
+/// How often there is each value, by its bits, in each period, by its start in milliseconds.
+type Periods = BTreeMap<i64, BTreeMap<u64, u64>>;
+
+/// The values of every metric.
 #[derive(Debug, Default)]
-pub struct Values(BTreeMap<(String, Dimensions, i64), BTreeMap<u64, u64>>);
+pub struct Values(BTreeMap<(String, Dimensions), Periods>);
 
 /// How what is held compares with what has to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,27 +70,25 @@ impl Values {
             let answer = raw_samples(prometheus, field, &span).await?;
             for series in answer["data"]["result"].as_array().context("a matrix")? {
                 let gpu = gpu(&series["metric"])?;
+                let mut of_gpu = Periods::new();
                 for sample in series["values"].as_array().context("samples")? {
                     let (at, value) = read(sample)?;
-                    if !span.contains(&at) {
-                        continue;
+                    if span.contains(&at) {
+                        add(&mut of_gpu, at.div_euclid(period) * period, value, 1);
                     }
-                    let start = at.div_euclid(period) * period;
-                    values.add(metric, gpu.clone(), start, value, 1);
-                    values.add(metric, Dimensions::new(), start, value, 1);
-                    reporting.entry(start).or_default().insert(gpu.clone());
                 }
+                for start in of_gpu.keys() {
+                    reporting.entry(*start).or_default().insert(gpu.clone());
+                }
+                values.merge(metric, Dimensions::new(), &of_gpu);
+                values.merge(metric, gpu, &of_gpu);
             }
         }
+        let mut counts = Periods::new();
         for (start, gpus) in reporting {
-            values.add(
-                GPUS_REPORTING,
-                Dimensions::new(),
-                start,
-                gpus.len() as f64,
-                1,
-            );
+            add(&mut counts, start, gpus.len() as f64, 1);
         }
+        values.merge(GPUS_REPORTING, Dimensions::new(), &counts);
         Ok(values)
     }
 
@@ -96,15 +96,11 @@ impl Values {
     pub fn published(datums: &[Datum]) -> Self {
         let mut values = Self::default();
         for datum in datums {
+            let mut of_datum = Periods::new();
             for (value, count) in &datum.values {
-                values.add(
-                    &datum.name,
-                    datum.dimensions.clone(),
-                    datum.timestamp_ms,
-                    *value,
-                    *count as u64,
-                );
+                add(&mut of_datum, datum.timestamp_ms, *value, *count as u64);
             }
+            values.merge(&datum.name, datum.dimensions.clone(), &of_datum);
         }
         values
     }
@@ -112,35 +108,51 @@ impl Values {
     /// Holds what is `published` against this.
     pub fn tally(&self, published: &Self) -> Tally {
         let mut tally = Tally::default();
-        let none = BTreeMap::new();
-        for (metric, values) in &self.0 {
-            let there = published.0.get(metric).unwrap_or(&none);
-            for (value, expected) in values {
-                let count = there.get(value).copied().unwrap_or_default();
-                tally.expected += expected;
-                tally.found += count.min(*expected);
-                tally.doubled += count.saturating_sub(*expected);
-            }
+        for (metric, start, value, expected) in self.all() {
+            let count = published.count(metric, start, value);
+            tally.expected += expected;
+            tally.found += count.min(expected);
+            tally.doubled += count.saturating_sub(expected);
         }
-        for (metric, values) in &published.0 {
-            let wanted = self.0.get(metric).unwrap_or(&none);
-            let foreign = values
-                .iter()
-                .filter(|(value, _)| !wanted.contains_key(value));
-            tally.foreign += foreign.map(|(_, count)| count).sum::<u64>();
+        for (metric, start, value, count) in published.all() {
+            if self.count(metric, start, value) == 0 {
+                tally.foreign += count;
+            }
         }
         tally
     }
 
-    fn add(&mut self, metric: &str, dimensions: Dimensions, start: i64, value: f64, count: u64) {
-        let key = (metric.to_owned(), dimensions, start);
-        *self
-            .0
-            .entry(key)
-            .or_default()
-            .entry(value.to_bits())
-            .or_default() += count;
+    fn all(&self) -> impl Iterator<Item = (&(String, Dimensions), i64, u64, u64)> {
+        self.0.iter().flat_map(|(metric, periods)| {
+            periods.iter().flat_map(move |(start, values)| {
+                let values = values.iter();
+                values.map(move |(value, count)| (metric, *start, *value, *count))
+            })
+        })
     }
+
+    fn count(&self, metric: &(String, Dimensions), start: i64, value: u64) -> u64 {
+        let periods = self.0.get(metric);
+        let values = periods.and_then(|periods| periods.get(&start));
+        values
+            .and_then(|values| values.get(&value))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn merge(&mut self, metric: &str, dimensions: Dimensions, more: &Periods) {
+        let periods = self.0.entry((metric.to_owned(), dimensions)).or_default();
+        for (start, values) in more {
+            for (value, count) in values {
+                add(periods, *start, f64::from_bits(*value), *count);
+            }
+        }
+    }
+}
+
+fn add(periods: &mut Periods, start: i64, value: f64, count: u64) {
+    let values = periods.entry(start).or_default();
+    *values.entry(value.to_bits()).or_default() += count;
 }
 
 /// Prometheus 2 takes the left edge of a range in, and a millisecond before its right edge is its
@@ -191,7 +203,9 @@ mod tests {
         let values = |all: &[(&str, f64, u64)]| {
             let mut values = Values::default();
             for (metric, value, count) in all {
-                values.add(metric, Dimensions::new(), 0, *value, *count);
+                let mut periods = Periods::new();
+                add(&mut periods, 0, *value, *count);
+                values.merge(metric, Dimensions::new(), &periods);
             }
             values
         };
