@@ -1,5 +1,5 @@
 //! The built `grafana-datasource-setup` under Lambda's Runtime API, against doubles of Amazon
-//! Managed Grafana, Grafana, and CloudFormation's ResponseURL.
+//! Managed Grafana, Grafana, IAM Identity Center, and CloudFormation's ResponseURL.
 
 #![expect(
     clippy::unwrap_used,
@@ -22,6 +22,8 @@ mod events;
 mod faults;
 #[path = "grafana_datasource_setup/manual.rs"]
 mod manual;
+#[path = "grafana_datasource_setup/people.rs"]
+mod people;
 #[path = "grafana_datasource_setup/secrets.rs"]
 mod secrets;
 #[path = "grafana_datasource_setup/sources.rs"]

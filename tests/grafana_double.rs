@@ -559,3 +559,115 @@ async fn the_response_url_takes_what_s3_and_cloudformation_take() {
     assert_eq!(bucket.accepted(), [response]);
     assert_eq!(bucket.attempts(), 7);
 }
+
+fn dashboard(uid: &str, extra: &Value) -> Value {
+    let mut dashboard = json!({"uid": uid, "title": format!("dashboard {uid}"), "version": 0});
+    for (name, value) in extra.as_object().unwrap() {
+        dashboard[name] = value.clone();
+    }
+    json!({"dashboard": dashboard, "folderUid": "", "message": "mine", "overwrite": false})
+}
+
+#[tokio::test]
+async fn grafana_saves_a_dashboard_over_the_version_it_has_alone() {
+    let grafana = grafana(12).await;
+    let save = "POST /api/dashboards/db";
+    let (status, saved) = call(&grafana, save, &dashboard("a", &json!({"own": 1}))).await;
+    assert_eq!((status, &saved["version"]), (200, &json!(1)));
+    let (status, answer) = call(&grafana, save, &dashboard("a", &json!({}))).await;
+    assert_eq!(
+        (status, &answer["status"]),
+        (412, &json!("version-mismatch"))
+    );
+    let mut second = dashboard("a", &json!({"version": 1}));
+    assert_eq!(call(&grafana, save, &second).await.0, 200);
+    assert_eq!(
+        call(&grafana, save, &second).await.0,
+        412,
+        "it is version 2"
+    );
+    second["overwrite"] = json!(true);
+    assert_eq!(call(&grafana, save, &second).await.0, 200);
+
+    let path = "GET /api/dashboards/uid/a";
+    let (_, found) = call(&grafana, path, &json!({})).await;
+    assert_eq!(found["dashboard"]["version"], 3);
+    assert_eq!(found["meta"]["folderUid"], "");
+    assert_eq!(
+        call(&grafana, "GET /api/dashboards/uid/b", &json!({}))
+            .await
+            .0,
+        404
+    );
+}
+
+#[tokio::test]
+async fn grafana_refuses_dashboards_that_it_cannot_place() {
+    let grafana = grafana(10).await;
+    let save = "POST /api/dashboards/db";
+    let mut nowhere = dashboard("a", &json!({}));
+    nowhere["folderUid"] = json!("nowhere");
+    for (what, status, body) in [
+        ("no such folder", 400, nowhere),
+        ("no title", 400, dashboard("a", &json!({"title": " "}))),
+        ("long uid", 400, dashboard(&"u".repeat(41), &json!({}))),
+        ("an id of nobody", 404, dashboard("a", &json!({"id": 7}))),
+        ("no dashboard", 400, json!({"folderUid": ""})),
+    ] {
+        assert_eq!(call(&grafana, save, &body).await.0, status, "{what}");
+    }
+    call(&grafana, save, &dashboard("a", &json!({"title": "same"}))).await;
+    let namesake = dashboard("b", &json!({"title": "same"}));
+    let (status, answer) = call(&grafana, save, &namesake).await;
+    assert_eq!((status, &answer["status"]), (412, &json!("name-exists")));
+}
+
+#[tokio::test]
+async fn grafana_tells_versions_as_a_list_up_to_10_and_then_as_a_page() {
+    for (major, pointer) in [(10, ""), (12, "/versions")] {
+        let grafana = grafana(major).await;
+        call(
+            &grafana,
+            "POST /api/dashboards/db",
+            &dashboard("a", &json!({})),
+        )
+        .await;
+        let (_, answer) = call(&grafana, "GET /api/dashboards/uid/a/versions", &json!({})).await;
+        let versions = answer.pointer(pointer).unwrap();
+        assert_eq!(versions[0]["message"], "mine", "Grafana {major}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn grafana_has_one_folder_of_a_uid_and_counts_what_is_in_it() {
+    let grafana = grafana(10).await;
+    let add = "POST /api/folders";
+    let folder = json!({"uid": "f", "title": "Folder"});
+    assert_eq!(call(&grafana, add, &folder).await.0, 200);
+    for body in [
+        json!({"uid": "f", "title": "Other"}),
+        json!({"uid": "g", "title": "Folder"}),
+    ] {
+        assert_eq!(call(&grafana, add, &body).await.0, 409, "{body}");
+    }
+    assert_eq!(
+        call(&grafana, add, &json!({"uid": "h", "title": ""}))
+            .await
+            .0,
+        400
+    );
+    let mut inside = dashboard("a", &json!({}));
+    inside["folderUid"] = json!("f");
+    call(&grafana, "POST /api/dashboards/db", &inside).await;
+    let (_, counts) = call(&grafana, "GET /api/folders/f/counts", &json!({})).await;
+    assert_eq!(counts["dashboard"], 1);
+    grafana.put_into_folder("f");
+    assert_eq!(
+        call(&grafana, "DELETE /api/folders/f", &json!({})).await.0,
+        400
+    );
+    assert_eq!(
+        call(&grafana, "DELETE /api/folders/g", &json!({})).await.0,
+        404
+    );
+}

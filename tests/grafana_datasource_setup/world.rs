@@ -4,9 +4,11 @@ use std::{fs, path::Path, time::Duration};
 
 use harness::{
     grafana::{Amp, Grafana},
+    identity_center::IdentityCenter,
     lambda::{Function, Outcome, REGION, bootstrap},
     managed_grafana::{Live, ManagedGrafana, WORKSPACE_ID},
     response_url::ResponseUrl,
+    sigv4::Credentials,
 };
 use serde_json::{Value, json};
 
@@ -25,6 +27,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct World {
     pub(crate) grafana: Grafana,
     pub(crate) amg: ManagedGrafana,
+    pub(crate) identity_center: IdentityCenter,
     pub(crate) bucket: ResponseUrl,
     pub(crate) function: Function,
 }
@@ -48,11 +51,14 @@ impl World {
             "jsonData": {"maxLines": 500}, "secureJsonData": {"basicAuthPassword": "hunter2"},
         }));
         let amg = ManagedGrafana::start(&grafana).await.expect("a free port");
+        let identity_center = IdentityCenter::start(Credentials::example()).await;
+        let identity_center = identity_center.expect("a free port");
         let bucket = ResponseUrl::start().await.expect("a free port");
-        let function = start(&amg, env).await;
+        let function = start(&amg, &identity_center, env).await;
         Self {
             grafana,
             amg,
+            identity_center,
             bucket,
             function,
         }
@@ -65,7 +71,7 @@ impl World {
 
     /// The same with other variables.
     pub(crate) async fn another_function_with(&self, env: &[(&'static str, &str)]) -> Function {
-        start(&self.amg, env).await
+        start(&self.amg, &self.identity_center, env).await
     }
 
     /// `events/grafana-datasource-setup/<case>.json`, its answer redirected to our bucket.
@@ -123,9 +129,15 @@ impl World {
     }
 }
 
-async fn start(amg: &ManagedGrafana, env: &[(&'static str, &str)]) -> Function {
+async fn start(
+    amg: &ManagedGrafana,
+    identity_center: &IdentityCenter,
+    env: &[(&'static str, &str)],
+) -> Function {
     let ours = [
         ("AWS_ENDPOINT_URL_GRAFANA", amg.url()),
+        ("AWS_ENDPOINT_URL_SSO_ADMIN", identity_center.url()),
+        ("AWS_ENDPOINT_URL_IDENTITYSTORE", identity_center.url()),
         ("GRAFANA_WORKSPACE_ID", WORKSPACE_ID.to_owned()),
         ("AMP_WORKSPACE_URL", AMP.to_owned()),
     ];

@@ -13,6 +13,7 @@ pub mod cloudwatch;
 pub mod dcgm_exporter;
 pub mod grafana;
 pub mod head_node;
+pub mod identity_center;
 pub mod lambda;
 pub mod managed_grafana;
 pub mod microburst;

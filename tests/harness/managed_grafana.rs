@@ -1,8 +1,9 @@
 //! Amazon Managed Grafana's control plane, one workspace of it: DescribeWorkspace, service accounts
-//! with their tokens, API keys. Requests must be signed for service `grafana`. Operations, limits
+//! with their tokens, API keys, people's roles. Requests must be signed for service `grafana`. Operations, limits
 //! and errors: <https://docs.aws.amazon.com/grafana/latest/APIReference/API_Operations.html>.
 
 mod credentials;
+mod permissions;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,7 +20,10 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use self::credentials::{Credentials, Page};
+use self::{
+    credentials::{Credentials, Page},
+    permissions::Permissions,
+};
 use crate::{
     grafana::{
         Grafana,
@@ -54,6 +58,7 @@ struct State {
 struct Inner {
     workspace: Option<Workspace>,
     credentials: Credentials,
+    permissions: Permissions,
     calls: HashMap<&'static str, usize>,
 }
 
@@ -105,6 +110,7 @@ impl ManagedGrafana {
             inner: Mutex::new(Inner {
                 workspace: Some(workspace),
                 credentials: Credentials::new(grafana.tokens()),
+                permissions: Permissions::default(),
                 calls: HashMap::new(),
             }),
         });
@@ -170,6 +176,31 @@ impl ManagedGrafana {
             .create_token(&account, name, seconds_to_live)
             .expect("room");
         key
+    }
+
+    /// Id and role of everybody who has one.
+    pub fn roles(&self) -> Vec<(String, String)> {
+        lock(&self.state.inner).permissions.all()
+    }
+
+    /// Somebody gave this role by hand.
+    pub fn give_role(&self, id: &str, role: &str) {
+        lock(&self.state.inner).permissions.add(id, role);
+    }
+
+    /// Changed roles are listed only after so many reads.
+    pub fn set_role_lag(&self, reads: usize) {
+        lock(&self.state.inner).permissions.set_lag(reads);
+    }
+
+    /// A new role comes beside the old one, and doesn't take its place.
+    pub fn keep_old_roles(&self) {
+        lock(&self.state.inner).permissions.keep_old_roles();
+    }
+
+    /// This user's roles can't be changed.
+    pub fn refuse_role_of(&self, id: &str) {
+        lock(&self.state.inner).permissions.refuse(id);
     }
 
     /// What exists right now.
@@ -326,6 +357,8 @@ fn operation(method: &str, path: &[&str]) -> Option<&'static str> {
         }
         ("POST", ["workspaces", _, "apikeys"]) => "CreateWorkspaceApiKey",
         ("DELETE", ["workspaces", _, "apikeys", _]) => "DeleteWorkspaceApiKey",
+        ("GET", ["workspaces", _, "permissions"]) => "ListPermissions",
+        ("PATCH", ["workspaces", _, "permissions"]) => "UpdatePermissions",
         _ => return None,
     })
 }
@@ -348,8 +381,12 @@ impl Inner {
             return Ok(workspace.describe());
         }
         workspace.check(operation)?;
-        self.credentials
-            .call(operation, &path[2..], &Page::parse(query)?, body)
+        let page = Page::parse(query)?;
+        match operation {
+            "ListPermissions" => Ok(self.permissions.list(&page)),
+            "UpdatePermissions" => self.permissions.update(body),
+            _ => self.credentials.call(operation, &path[2..], &page, body),
+        }
     }
 }
 

@@ -117,6 +117,9 @@ fn a_manual_run_sets_up_the_same_as_the_custom_resource() {
         ("CLOUDWATCH_DATASOURCE_NAME", "CloudWatchDataSourceName"),
         ("DASHBOARD_FOLDER", "DashboardFolder"),
         ("DASHBOARD_OVERWRITE", "DashboardOverwrite"),
+        ("GRAFANA_ADMINS", "GrafanaAdmins"),
+        ("GRAFANA_EDITORS", "GrafanaEditors"),
+        ("GRAFANA_VIEWERS", "GrafanaViewers"),
     ] {
         assert_eq!(variables[variable], properties[property]);
     }

@@ -5,12 +5,15 @@ use serde_json::Value;
 use crate::template::{TEMPLATES, Template};
 
 /// Who may do something to everything, as `resource Sid`.
-const ON_EVERYTHING: [&str; 4] = [
+const ON_EVERYTHING: [&str; 6] = [
     // In a key's own policy * is that key.
     "AlarmTopicKey AccountAdministers",
     "AlarmTopicKey AlarmsPublish",
     // These calls know no resource.
     "DcgmToCloudWatchRole PublishToOwnNamespace",
+    // Amazon Managed Grafana's own calls, of which application it makes itself.
+    "GrafanaDataSourceSetupRole AssignPeopleThroughGrafana",
+    "GrafanaDataSourceSetupRole FindIdentityCenter",
     "GrafanaWorkspaceRole ReadMetrics",
 ];
 

@@ -15,8 +15,30 @@ const GRAFANA: &str =
     "arn:${AWS::Partition}:grafana:${AWS::Region}:${AWS::AccountId}:/workspaces/${Id}";
 const WATERMARK: &str = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/${DcgmToCloudWatchWatermark}";
 
+const DIRECTORY: &str = "arn:${AWS::Partition}:identitystore::*:identitystore/*, \
+                         arn:${AWS::Partition}:identitystore:::group/*, \
+                         arn:${AWS::Partition}:identitystore:::user/*";
+
+/// What Amazon Managed Grafana does with the rights of whoever calls UpdatePermissions.
+pub(crate) const THROUGH_GRAFANA: [&str; 14] = [
+    "sso-directory:DescribeGroup",
+    "sso-directory:DescribeUser",
+    "sso:AssociateProfile",
+    "sso:CreateApplicationAssignment",
+    "sso:DeleteApplicationAssignment",
+    "sso:DescribeRegisteredRegions",
+    "sso:DisassociateProfile",
+    "sso:GetManagedApplicationInstance",
+    "sso:GetProfile",
+    "sso:GetSharedSsoConfiguration",
+    "sso:ListApplicationAssignments",
+    "sso:ListDirectoryAssociations",
+    "sso:ListProfileAssociations",
+    "sso:ListProfiles",
+];
+
 /// Every permission the stack gives: to whom, which actions, on what.
-const PERMISSIONS: [(&str, &[&str], &str); 12] = [
+const PERMISSIONS: [(&str, &[&str], &str); 16] = [
     (
         "AmpQueryPolicy",
         &[
@@ -65,6 +87,18 @@ const PERMISSIONS: [(&str, &[&str], &str); 12] = [
         ],
         GRAFANA,
     ),
+    (
+        "GrafanaDataSourceSetupRole",
+        &["grafana:ListPermissions", "grafana:UpdatePermissions"],
+        GRAFANA,
+    ),
+    ("GrafanaDataSourceSetupRole", &["sso:ListInstances"], "*"),
+    (
+        "GrafanaDataSourceSetupRole",
+        &["identitystore:GetGroupId", "identitystore:GetUserId"],
+        DIRECTORY,
+    ),
+    ("GrafanaDataSourceSetupRole", &THROUGH_GRAFANA, "*"),
     (
         "GrafanaDataSourceSetupRole",
         &["logs:CreateLogStream", "logs:PutLogEvents"],
@@ -124,6 +158,7 @@ fn functions_may_call_what_they_call_and_nothing_else() {
             .flat_map(|permission| permission.actions)
             // Lambda writes the log, and the query of Amazon Managed Prometheus is no SDK's call.
             .filter(|action| !action.starts_with("logs:") && action != "aps:QueryMetrics")
+            .filter(|action| !THROUGH_GRAFANA.contains(&action.as_str()))
             .map(|action| action.split_once(':').unwrap().1.to_lowercase())
             .collect();
         assert_eq!(allowed, calls(function), "{function}");
@@ -218,6 +253,9 @@ fn statements(who: &str, document: &Value) -> Vec<Permission> {
 }
 
 fn resource(value: &Value) -> String {
+    if let Value::Array(many) = value {
+        return many.iter().map(resource).collect::<Vec<_>>().join(", ");
+    }
     let substituted = &value["Fn::Sub"];
     let text = [value, &value["Ref"], substituted, &substituted[0]]
         .into_iter()

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use iam_rs::{Decision, IAMPolicy, IAMRequest, PolicyEvaluator};
 use serde_json::{Value, json};
 
+use crate::permissions::THROUGH_GRAFANA;
 use crate::template::Template;
 
 const ACCOUNT: &str = "111122223333";
@@ -53,8 +54,12 @@ const LOG: &str =
     "arn:aws:logs:us-east-2:111122223333:log-group:/aws/lambda/gpu-dcgm-to-cloudwatch:log-stream:1";
 const SET_UP_LOG: &str = "arn:aws:logs:us-east-2:111122223333:log-group:/aws/lambda/gpu-grafana-datasource-setup:log-stream:1";
 
+/// The organisation's, in its management account.
+const DIRECTORY: &str = "arn:aws:identitystore::999988887777:identitystore/d-9067641234";
+const APPLICATION: &str = "arn:aws:sso::999988887777:application/ssoins-1/apl-1";
+
 /// Every call of a run and of a set-up, Lambda's own among them.
-const CALLS: [(&str, &[&str], &str); 12] = [
+const CALLS: [(&str, &[&str], &str); 18] = [
     ("AmpRemoteWritePolicy", &["aps:RemoteWrite"], AMP),
     (
         "AmpQueryPolicy",
@@ -105,6 +110,33 @@ const CALLS: [(&str, &[&str], &str); 12] = [
     ),
     (
         "GrafanaDataSourceSetupRole",
+        &["grafana:ListPermissions", "grafana:UpdatePermissions"],
+        GRAFANA,
+    ),
+    (
+        "GrafanaDataSourceSetupRole",
+        &["sso:ListInstances"],
+        "arn:aws:sso:::instance/ssoins-1",
+    ),
+    (
+        "GrafanaDataSourceSetupRole",
+        &["identitystore:GetGroupId", "identitystore:GetUserId"],
+        DIRECTORY,
+    ),
+    (
+        "GrafanaDataSourceSetupRole",
+        &["identitystore:GetUserId"],
+        "arn:aws:identitystore:::user/ada",
+    ),
+    (
+        "GrafanaDataSourceSetupRole",
+        &["identitystore:GetGroupId"],
+        "arn:aws:identitystore:::group/operators",
+    ),
+    // Amazon Managed Grafana makes these for the function.
+    ("GrafanaDataSourceSetupRole", &THROUGH_GRAFANA, APPLICATION),
+    (
+        "GrafanaDataSourceSetupRole",
         &["logs:CreateLogStream", "logs:PutLogEvents"],
         SET_UP_LOG,
     ),
@@ -118,7 +150,7 @@ const CALLS: [(&str, &[&str], &str); 12] = [
 ];
 
 /// What somebody who got hold of a role would try next.
-const TRESPASSES: [(&str, &str, &str); 22] = [
+const TRESPASSES: [(&str, &str, &str); 25] = [
     ("AmpRemoteWritePolicy", "aps:RemoteWrite", OTHER_AMP),
     ("AmpRemoteWritePolicy", "aps:QueryMetrics", AMP),
     ("AmpRemoteWritePolicy", "aps:DeleteWorkspace", AMP),
@@ -162,6 +194,21 @@ const TRESPASSES: [(&str, &str, &str); 22] = [
         GRAFANA,
     ),
     ("GrafanaDataSourceSetupRole", "aps:QueryMetrics", AMP),
+    (
+        "GrafanaDataSourceSetupRole",
+        "grafana:UpdatePermissions",
+        OTHER_GRAFANA,
+    ),
+    (
+        "GrafanaDataSourceSetupRole",
+        "identitystore:CreateUser",
+        DIRECTORY,
+    ),
+    (
+        "GrafanaDataSourceSetupRole",
+        "identitystore:DescribeUser",
+        "arn:aws:identitystore:::user/ada",
+    ),
     ("GrafanaDataSourceSetupRole", "iam:PassRole", FUNCTION),
     ("GrafanaWorkspaceRole", "aps:QueryMetrics", OTHER_AMP),
     ("GrafanaWorkspaceRole", "cloudwatch:PutMetricData", METRICS),
@@ -171,8 +218,10 @@ const TRESPASSES: [(&str, &str, &str); 22] = [
 fn every_call_of_a_run_and_of_a_set_up_is_allowed() {
     for (role, actions, resource) in CALLS {
         for action in actions {
+            let mut request = role_request(action, resource);
+            request["Context"]["aws:ViaAWSService"] = json!(THROUGH_GRAFANA.contains(action));
             assert!(
-                allows(&policies_of(role), role_request(action, resource)),
+                allows(&policies_of(role), request),
                 "{role} may not {action} on {resource}"
             );
         }
@@ -204,6 +253,16 @@ fn a_role_in_wrong_hands_reaches_nothing_beside_its_work() {
             !allows(&policies_of(role), role_request(action, resource)),
             "{role} may {action} on {resource}"
         );
+    }
+}
+
+#[test]
+fn nobody_is_assigned_to_an_application_but_through_grafana() {
+    let policies = policies_of("GrafanaDataSourceSetupRole");
+    for action in THROUGH_GRAFANA {
+        let mut request = role_request(action, APPLICATION);
+        request["Context"] = json!({"aws:ViaAWSService": false});
+        assert!(!allows(&policies, request), "{action}");
     }
 }
 

@@ -6,10 +6,12 @@
 use std::fmt;
 
 use amp::WorkspaceUrl;
+use aws_sdk_grafana::types::Role;
 use serde_json::{Map, Value};
 use startup::Environment;
 
 use crate::error::SetupError;
+use crate::people::{Name, Roster};
 use crate::{cloudwatch_source, folder};
 
 /// One setting: its variable for manual runs, its property for CloudFormation.
@@ -50,7 +52,19 @@ const OVERWRITE: Setting = Setting {
     variable: "DASHBOARD_OVERWRITE",
     property: "DashboardOverwrite",
 };
-const SETTINGS: [Setting; 8] = [
+const ADMINS: Setting = Setting {
+    variable: "GRAFANA_ADMINS",
+    property: "GrafanaAdmins",
+};
+const EDITORS: Setting = Setting {
+    variable: "GRAFANA_EDITORS",
+    property: "GrafanaEditors",
+};
+const VIEWERS: Setting = Setting {
+    variable: "GRAFANA_VIEWERS",
+    property: "GrafanaViewers",
+};
+const SETTINGS: [Setting; 11] = [
     GRAFANA_WORKSPACE,
     AMP_WORKSPACE,
     AMP_REGION,
@@ -59,6 +73,16 @@ const SETTINGS: [Setting; 8] = [
     CLOUDWATCH_NAME,
     FOLDER,
     OVERWRITE,
+    ADMINS,
+    EDITORS,
+    VIEWERS,
+];
+
+/// The highest role first: somebody on several lists has the first one's.
+const LISTS: [(Setting, Role); 3] = [
+    (ADMINS, Role::Admin),
+    (EDITORS, Role::Editor),
+    (VIEWERS, Role::Viewer),
 ];
 
 /// Lambda sets it.
@@ -86,6 +110,8 @@ pub struct Settings {
     pub cloudwatch: Option<cloudwatch_source::Wanted>,
     /// The folder of dashboards, if wanted.
     pub folder: Option<folder::Wanted>,
+    /// Who shall have which role.
+    pub people: Roster,
 }
 
 /// The data source wanted.
@@ -129,12 +155,14 @@ impl Settings {
         let wanted = reader.wanted();
         let cloudwatch = reader.cloudwatch();
         let folder = reader.folder();
+        let people = reader.people();
         let settings = (|| {
             Some(Self {
                 grafana_workspace: grafana_workspace?,
                 wanted: wanted?,
                 cloudwatch: cloudwatch?,
                 folder: folder?,
+                people: people?,
             })
         })();
         reader
@@ -184,6 +212,15 @@ impl Reader<'_> {
         Some(title?.map(|title| folder::Wanted { title, overwrite }))
     }
 
+    fn people(&mut self) -> Option<Roster> {
+        let lists = LISTS.map(|(list, role)| {
+            let names = self.or(&list, Vec::new(), names)?;
+            Some(names.into_iter().map(move |name| (name, role.clone())))
+        });
+        let lists: Option<Vec<_>> = lists.into_iter().collect();
+        Some(lists?.into_iter().flatten().collect())
+    }
+
     fn required<T, E: fmt::Display>(
         &mut self,
         setting: &Setting,
@@ -208,6 +245,34 @@ impl Reader<'_> {
             setting.variable
         }
     }
+}
+
+/// Who had a role in `workspace` by the lists of `properties`. Entries that nobody could read then are
+/// nobody's now.
+pub fn roster_of(properties: &Map<String, Value>, workspace: &str) -> Roster {
+    if property(Some(properties), GRAFANA_WORKSPACE.property).as_deref() != Some(workspace) {
+        return Roster::new();
+    }
+    let lists = LISTS.iter().flat_map(|(list, role)| {
+        let text = property(Some(properties), list.property).unwrap_or_default();
+        let names: Vec<_> = entries(&text).flat_map(Name::parse).collect();
+        names.into_iter().map(move |name| (name, role.clone()))
+    });
+    lists.collect()
+}
+
+fn names(text: &str) -> Result<Vec<Name>, String> {
+    let (names, mistakes): (Vec<_>, Vec<_>) =
+        entries(text).map(Name::parse).partition(Result::is_ok);
+    if mistakes.is_empty() {
+        return Ok(names.into_iter().flatten().collect());
+    }
+    let mistakes: Vec<_> = mistakes.into_iter().filter_map(Result::err).collect();
+    Err(mistakes.join(", "))
+}
+
+fn entries(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').filter(|entry| !entry.trim().is_empty())
 }
 
 /// A property as text, whatever JSON type a template gave it; blank counts as absent.
@@ -370,6 +435,43 @@ mod tests {
         );
         let (title, overwrite) = ("GPUs".into(), true);
         assert_eq!(settings.folder, Some(folder::Wanted { title, overwrite }));
+    }
+
+    #[test]
+    fn lists_name_people_by_address_id_and_group() {
+        let variables = [
+            ("GRAFANA_WORKSPACE_ID", "g-0123456789"),
+            ("AMP_WORKSPACE_URL", AMP),
+            ("GRAFANA_ADMINS", "ada@example.com, group:GPU operators,"),
+            ("GRAFANA_VIEWERS", "a1b2c3d4-5678-90ab-cdef-1234567890ab"),
+        ];
+        let expected = vec![
+            (Name::Email("ada@example.com".into()), Role::Admin),
+            (Name::Group("GPU operators".into()), Role::Admin),
+            (
+                Name::UserId("a1b2c3d4-5678-90ab-cdef-1234567890ab".into()),
+                Role::Viewer,
+            ),
+        ];
+        assert_eq!(read(None, &variables).unwrap().people, expected);
+        let wrong = [&variables[..2], &[("GRAFANA_EDITORS", "ada,bob@x,group:")]].concat();
+        let error = read(None, &wrong).unwrap_err().to_string();
+        assert!(
+            error.contains("\"ada\" is no") && error.contains("\"group:\" is no"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn earlier_lists_count_in_their_own_workspace_alone() {
+        let old = json!({
+            "GrafanaWorkspaceId": "g-0123456789", "GrafanaAdmins": "ada@example.com,?",
+            "GrafanaViewers": "",
+        });
+        let old = old.as_object().unwrap();
+        let expected = [(Name::Email("ada@example.com".into()), Role::Admin)];
+        assert_eq!(roster_of(old, "g-0123456789"), expected);
+        assert_eq!(roster_of(old, "g-ffffffffff"), []);
     }
 
     #[test]

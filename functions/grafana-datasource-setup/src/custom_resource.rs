@@ -31,6 +31,8 @@ pub struct Request {
     pub task: Task,
     /// The template's properties, all of them texts.
     pub properties: Map<String, Value>,
+    /// Those of before an update.
+    pub old_properties: Map<String, Value>,
     response_url: Secret,
     stack_id: String,
     request_id: String,
@@ -123,10 +125,11 @@ impl Request {
                 name: other.to_owned(),
             },
         };
-        let properties = payload.get("ResourceProperties").and_then(Value::as_object);
+        let object = |name: &str| payload.get(name).and_then(Value::as_object).cloned();
         Ok(Self {
             task,
-            properties: properties.cloned().unwrap_or_default(),
+            properties: object("ResourceProperties").unwrap_or_default(),
+            old_properties: object("OldResourceProperties").unwrap_or_default(),
             response_url: Secret::new(response_url),
             stack_id: text("StackId")?,
             request_id: text("RequestId")?,

@@ -34,27 +34,27 @@ pub enum SetupError {
     },
 
     /// The function's role lacks a permission.
-    #[error("the function's role may not call grafana:{operation}: {message}")]
+    #[error("the function's role may not call {operation}: {message}")]
     AccessDenied {
-        /// AMG's name of the operation.
+        /// Service and operation, as IAM writes them.
         operation: &'static str,
         /// What AMG said.
         message: String,
     },
 
     /// Something of that name exists, or the workspace is being changed at the moment.
-    #[error("grafana:{operation} is in conflict with the workspace's present state: {message}")]
+    #[error("{operation} is in conflict with the workspace's present state: {message}")]
     Conflict {
-        /// AMG's name of the operation.
+        /// Service and operation, as IAM writes them.
         operation: &'static str,
         /// What AMG said.
         message: String,
     },
 
     /// The account, the service account or the token named does not exist.
-    #[error("grafana:{operation}: {message}")]
+    #[error("{operation}: {message}")]
     NotFound {
-        /// AMG's name of the operation.
+        /// Service and operation, as IAM writes them.
         operation: &'static str,
         /// What AMG said.
         message: String,
@@ -62,38 +62,38 @@ pub enum SetupError {
 
     /// No room for one more service account or token in the workspace.
     #[error(
-        "grafana:{operation} is over a quota of the workspace: {message}; delete service account \
+        "{operation} is over a quota of the workspace: {message}; delete service account \
          tokens that are no longer used, expired ones count too"
     )]
     QuotaExceeded {
-        /// AMG's name of the operation.
+        /// Service and operation, as IAM writes them.
         operation: &'static str,
         /// What AMG said.
         message: String,
     },
 
     /// AMG asks to slow down, after the SDK's own retries.
-    #[error("grafana:{operation} is throttled: {message}")]
+    #[error("{operation} is throttled: {message}")]
     Throttled {
-        /// AMG's name of the operation.
+        /// Service and operation, as IAM writes them.
         operation: &'static str,
         /// What AMG said.
         message: String,
     },
 
     /// AMG's API refused the request for another reason.
-    #[error("grafana:{operation} was rejected: {message}")]
+    #[error("{operation} was rejected: {message}")]
     ManagedGrafanaRejected {
-        /// AMG's name of the operation.
+        /// Service and operation, as IAM writes them.
         operation: &'static str,
         /// AMG's error code and message.
         message: String,
     },
 
     /// AMG's API didn't answer, or failed inside.
-    #[error("grafana:{operation} failed: {message}")]
+    #[error("{operation} failed: {message}")]
     ManagedGrafanaUnavailable {
-        /// AMG's name of the operation.
+        /// Service and operation, as IAM writes them.
         operation: &'static str,
         /// The error code, or the chain of causes.
         message: String,
@@ -136,6 +136,40 @@ pub enum SetupError {
         "Grafana version {0:?} of the workspace is not understood: expected a number like 12.4"
     )]
     UnknownVersion(String),
+
+    /// People of a list whom Identity Center doesn't know.
+    #[error(
+        "IAM Identity Center doesn't know {0}: correct the list, or add them in the IAM Identity Center \
+         console under Users or Groups, then run this again"
+    )]
+    UnknownPeople(String),
+
+    /// There is no Identity Center to look people up in.
+    #[error(
+        "IAM Identity Center is not switched on: in the organisation's management account open \
+         https://console.aws.amazon.com/singlesignon, choose Enable, then run this again"
+    )]
+    IdentityCenterOff,
+
+    /// Identity Center failed, or refused for a reason that no other variant has.
+    #[error("{operation} failed: {message}")]
+    IdentityCenterFailed {
+        /// Service and operation, as IAM writes them.
+        operation: &'static str,
+        /// The error code and message, or the chain of causes.
+        message: String,
+    },
+
+    /// AMG refused to change somebody's role.
+    #[error("grafana:UpdatePermissions was refused for {0}")]
+    RolesRefused(String),
+
+    /// AMG said yes, and nothing changed.
+    #[error(
+        "grafana:UpdatePermissions was accepted without effect for {0}: are they assigned to the \
+         workspace in IAM Identity Center?"
+    )]
+    RolesWithoutEffect(String),
 
     /// No data source type of this Grafana can sign requests to AMP.
     #[error(
@@ -220,6 +254,11 @@ impl SetupError {
             Self::GrafanaRejected { .. } => "GrafanaRejected",
             Self::GrafanaUnintelligible { .. } => "GrafanaUnintelligible",
             Self::UnknownVersion(_) => "UnknownVersion",
+            Self::UnknownPeople(_) => "UnknownPeople",
+            Self::IdentityCenterOff => "IdentityCenterOff",
+            Self::IdentityCenterFailed { .. } => "IdentityCenterFailed",
+            Self::RolesRefused(_) => "RolesRefused",
+            Self::RolesWithoutEffect(_) => "RolesWithoutEffect",
             Self::PluginMissing { .. } => "PluginMissing",
             Self::ReadOnly { .. } => "ReadOnly",
             Self::NameTaken { .. } => "NameTaken",
@@ -229,7 +268,7 @@ impl SetupError {
         }
     }
 
-    /// A call of AMG's API that failed, after the SDK's own retries. Names and status codes:
+    /// A call of an AWS API that failed, after the SDK's own retries. Names and status codes:
     /// <https://docs.aws.amazon.com/grafana/latest/APIReference/CommonErrors.html> and the
     /// operations' pages.
     pub fn of_call<E>(operation: &'static str, error: &SdkError<E>) -> Self

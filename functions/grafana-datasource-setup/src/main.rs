@@ -7,6 +7,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use grafana_datasource_setup::grafana::http_client;
 use grafana_datasource_setup::handler::Setup;
+use grafana_datasource_setup::identity_center::IdentityCenter;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -23,6 +24,10 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         .await;
     let setup = Setup {
         client: aws_sdk_grafana::Client::new(&aws),
+        identity_center: IdentityCenter {
+            sso: aws_sdk_ssoadmin::Client::new(&aws),
+            directory: aws_sdk_identitystore::Client::new(&aws),
+        },
         http: http_client()?,
         variables: variable,
     };

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::data_source::DataSource;
 use crate::folder;
 use crate::health::Health;
+use crate::people::{Fate, Member};
 use crate::reconcile::Action;
 use crate::workspace::Workspace;
 
@@ -21,13 +22,17 @@ pub struct Report {
     folder: Option<FolderReport>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     dashboards: Vec<DashboardReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    people: Vec<PersonReport>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
 }
 
-/// All that was set up in Grafana.
+/// All that was set up.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    /// Those on the lists, and what became of them.
+    pub people: Vec<(Member, Fate)>,
     /// AMP's data source.
     pub source: (DataSource, Action),
     /// Whether it works.
@@ -78,6 +83,13 @@ struct DashboardReport {
     action: Action,
 }
 
+#[derive(Clone, Debug, Serialize)]
+struct PersonReport {
+    name: String,
+    role: String,
+    action: Fate,
+}
+
 impl Report {
     /// The report of a run that succeeded.
     pub fn new(workspace: &Workspace, outcome: Outcome, dry_run: bool) -> Self {
@@ -98,12 +110,19 @@ impl Report {
             health: outcome.health,
         };
         let version = workspace.version.to_string();
+        let people = outcome.people.into_iter();
+        let people = people.map(|(member, action)| PersonReport {
+            name: member.name,
+            role: member.role.to_string(),
+            action,
+        });
         Self {
             data_source,
             grafana: GrafanaReport { endpoint, version },
             cloud_watch,
             folder,
             dashboards: dashboards.unwrap_or_default(),
+            people: people.collect(),
             dry_run,
         }
     }
@@ -166,10 +185,25 @@ impl Report {
                 tracing::info!("dashboard {title:?} (uid {uid}): {done}");
             }
         }
+        for PersonReport { name, role, action } in &self.people {
+            tracing::info!("{name}, {role}: {}", self.became(*action));
+        }
         if health.is_ok() || self.dry_run {
             tracing::info!("health: {} {}", health.status, health.message);
         } else {
             tracing::warn!("health: {} {}", health.status, health.message);
+        }
+    }
+
+    fn became(&self, fate: Fate) -> &'static str {
+        match (fate, self.dry_run) {
+            (Fate::Added, false) => "added",
+            (Fate::Changed, false) => "changed to it from another role",
+            (Fate::Removed, false) => "removed",
+            (Fate::Added, true) => "would be added",
+            (Fate::Changed, true) => "would be changed to it from another role",
+            (Fate::Removed, true) => "would be removed",
+            (Fate::Unchanged, _) => "is as it should be",
         }
     }
 

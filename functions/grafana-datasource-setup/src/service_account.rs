@@ -36,7 +36,7 @@ impl Credentials<'_> {
         // The only role that may change data sources:
         // https://docs.aws.amazon.com/grafana/latest/userguide/using-api-keys.html
         let answer = request.grafana_role(Role::Admin).send().await;
-        let failed = |error| SetupError::of_call("CreateWorkspaceServiceAccount", &error);
+        let failed = |error| SetupError::of_call("grafana:CreateWorkspaceServiceAccount", &error);
         Ok(answer.map_err(failed)?.id)
     }
 
@@ -45,7 +45,7 @@ impl Credentials<'_> {
         account: &str,
         seconds_to_live: i32,
     ) -> Result<Token, SetupError> {
-        const OPERATION: &str = "CreateWorkspaceServiceAccountToken";
+        const OPERATION: &str = "grafana:CreateWorkspaceServiceAccountToken";
         let request = self.client.create_workspace_service_account_token();
         let request = request
             .workspace_id(self.workspace)
@@ -77,7 +77,7 @@ impl Credentials<'_> {
             .key_name(NAME)
             .key_role("ADMIN")
             .seconds_to_live(seconds_to_live);
-        let failed = |error| SetupError::of_call("CreateWorkspaceApiKey", &error);
+        let failed = |error| SetupError::of_call("grafana:CreateWorkspaceApiKey", &error);
         Ok(Secret::new(request.send().await.map_err(failed)?.key))
     }
 
@@ -89,7 +89,8 @@ impl Credentials<'_> {
             .workspace_id(self.workspace);
         let mut accounts = request.into_paginator().items().send();
         while let Some(account) = accounts.next().await {
-            let failed = |error| SetupError::of_call("ListWorkspaceServiceAccounts", &error);
+            let failed =
+                |error| SetupError::of_call("grafana:ListWorkspaceServiceAccounts", &error);
             let account = account.map_err(failed)?;
             if account.name == NAME {
                 return Ok(Some(account.id));
@@ -110,7 +111,8 @@ impl Credentials<'_> {
             .send()
             .collect::<Result<Vec<_>, _>>()
             .await;
-        let failed = |error| SetupError::of_call("ListWorkspaceServiceAccountTokens", &error);
+        let failed =
+            |error| SetupError::of_call("grafana:ListWorkspaceServiceAccountTokens", &error);
         let expiries = tokens
             .map_err(failed)?
             .into_iter()
@@ -127,7 +129,7 @@ impl Credentials<'_> {
         let request = request
             .workspace_id(self.workspace)
             .service_account_id(account);
-        let failed = |error| SetupError::of_call("DeleteWorkspaceServiceAccount", &error);
+        let failed = |error| SetupError::of_call("grafana:DeleteWorkspaceServiceAccount", &error);
         gone(request.send().await.map_err(failed))
     }
 
@@ -136,7 +138,8 @@ impl Credentials<'_> {
         let request = request
             .workspace_id(self.workspace)
             .service_account_id(account);
-        let failed = |error| SetupError::of_call("DeleteWorkspaceServiceAccountToken", &error);
+        let failed =
+            |error| SetupError::of_call("grafana:DeleteWorkspaceServiceAccountToken", &error);
         gone(request.token_id(id).send().await.map_err(failed))
     }
 
@@ -145,7 +148,7 @@ impl Credentials<'_> {
             .client
             .delete_workspace_api_key()
             .workspace_id(self.workspace);
-        let failed = |error| SetupError::of_call("DeleteWorkspaceApiKey", &error);
+        let failed = |error| SetupError::of_call("grafana:DeleteWorkspaceApiKey", &error);
         gone(request.key_name(NAME).send().await.map_err(failed))
     }
 }

@@ -87,13 +87,14 @@ async fn whole(
 }
 
 /// Gives the default back, then deletes what was made for the resource with `uid`, or takes our mark
-/// off what was adopted.
+/// off what was adopted. Tells whether another resource has taken over what this one had.
 ///
 /// # Errors
 /// Grafana doesn't answer, or refuses.
-pub async fn take_away(grafana: &Grafana<'_>, uid: &str) -> Result<(), SetupError> {
+pub async fn take_away(grafana: &Grafana<'_>, uid: &str) -> Result<bool, SetupError> {
     let sources = grafana.data_sources().await?;
     let removals = data_source::removals(uid, &sources);
+    let is_taken_over = removals.is_empty() && sources.iter().any(DataSource::is_marked);
     if removals.is_empty() {
         tracing::info!("nothing to remove: Grafana has no data source of this resource");
     }
@@ -109,7 +110,7 @@ pub async fn take_away(grafana: &Grafana<'_>, uid: &str) -> Result<(), SetupErro
             tracing::info!("left data source {}, which a person had made", removal.uid);
         }
     }
-    Ok(())
+    Ok(is_taken_over)
 }
 
 async fn give_default_back(grafana: &Grafana<'_>, previous: &str) -> Result<(), SetupError> {

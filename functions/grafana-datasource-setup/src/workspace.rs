@@ -112,7 +112,7 @@ async fn describe(client: &Client, id: &str) -> Result<(WorkspaceStatus, Descrip
     let answer = client.describe_workspace().workspace_id(id).send().await;
     let answer =
         answer.map_err(
-            |error| match SetupError::of_call("DescribeWorkspace", &error) {
+            |error| match SetupError::of_call("grafana:DescribeWorkspace", &error) {
                 SetupError::NotFound { .. } => SetupError::WorkspaceNotFound(id.to_owned()),
                 other => other,
             },
@@ -120,7 +120,7 @@ async fn describe(client: &Client, id: &str) -> Result<(WorkspaceStatus, Descrip
     let workspace = answer
         .workspace
         .ok_or(SetupError::ManagedGrafanaUnavailable {
-            operation: "DescribeWorkspace",
+            operation: "grafana:DescribeWorkspace",
             message: "the answer has no workspace in it".into(),
         })?;
     let description = (|| {
@@ -184,7 +184,7 @@ fn endpoint(text: &str) -> Result<String, SetupError> {
             _ => false,
         });
     let url = url.ok_or_else(|| SetupError::ManagedGrafanaRejected {
-        operation: "DescribeWorkspace",
+        operation: "grafana:DescribeWorkspace",
         message: format!("endpoint {text:?} of the workspace is neither a host name nor https://"),
     })?;
     Ok(url.origin().ascii_serialization())

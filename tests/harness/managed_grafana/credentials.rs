@@ -88,7 +88,7 @@ impl Page {
         })
     }
 
-    fn of(&self, name: &str, items: Vec<Value>) -> Value {
+    pub(crate) fn of(&self, name: &str, items: Vec<Value>) -> Value {
         let rest = items.len().saturating_sub(self.from + self.length);
         let part: Vec<Value> = items
             .into_iter()
