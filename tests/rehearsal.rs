@@ -14,6 +14,8 @@
 mod dashboard;
 #[path = "rehearsal/nodes.rs"]
 mod nodes;
+#[path = "rehearsal/people_and_dashboards.rs"]
+mod people_and_dashboards;
 #[path = "rehearsal/world.rs"]
 mod world;
 

@@ -1,5 +1,5 @@
-//! An AWS account as the stack meets it: MiniStack, and doubles of what that has not: AMP, AMG and
-//! CloudWatch's limits. The real AWS CLI speaks to all of them.
+//! An AWS account as the stack meets it: MiniStack, and doubles of what that has not: AMP, AMG,
+//! Identity Center and CloudWatch's limits. The real AWS CLI speaks to all of them.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,6 +12,7 @@ use tokio::process::Command;
 use crate::amp_gateway::{self, AmpGateway};
 use crate::cloudwatch::CloudWatch;
 use crate::grafana::{Amp, Grafana};
+use crate::identity_center::IdentityCenter;
 use crate::lambda::{REGION, bootstrap};
 use crate::managed_grafana::{ManagedGrafana, WORKSPACE_ID};
 use crate::ministack::MiniStack;
@@ -34,6 +35,8 @@ pub struct Account {
     pub grafana: Grafana,
     /// The workspace.
     pub amg: ManagedGrafana,
+    /// The organisation's people.
+    pub identity_center: IdentityCenter,
     /// The other workspace, whose samples a Prometheus holds.
     pub amp: AmpGateway,
 }
@@ -52,6 +55,7 @@ impl Account {
         let amp = AmpGateway::start(prometheus_url, workspace).await?;
         let grafana = Grafana::start(12, data_source_target()).await?;
         let amg = ManagedGrafana::start_for(&grafana, MiniStack::credentials()).await?;
+        let identity_center = IdentityCenter::start(MiniStack::credentials()).await?;
         let cloudwatch = CloudWatch::start().await?;
         let (amp_url, _) = amp
             .workspace_url()
@@ -60,6 +64,8 @@ impl Account {
         let endpoints = [
             ("AWS_ENDPOINT_URL_AMP", amp_url.to_owned()),
             ("AWS_ENDPOINT_URL_GRAFANA", amg.url()),
+            ("AWS_ENDPOINT_URL_SSO_ADMIN", identity_center.url()),
+            ("AWS_ENDPOINT_URL_IDENTITYSTORE", identity_center.url()),
             ("AWS_ENDPOINT_URL_CLOUDWATCH", cloudwatch.url()),
         ];
         Ok(Self {
@@ -67,6 +73,7 @@ impl Account {
             cloudwatch,
             grafana,
             amg,
+            identity_center,
             amp,
         })
     }
