@@ -78,7 +78,7 @@ fn every_query_is_sent_to_the_data_source_that_was_chosen() {
         for variable in variables(&dashboard) {
             assert_eq!(variable["datasource"], source(), "{name}");
         }
-        for target in panels(&dashboard).iter().flat_map(|panel| targets(panel)) {
+        for target in panels(&dashboard).iter().flat_map(targets) {
             assert_eq!(target["datasource"], source(), "{name}");
         }
     }
@@ -91,7 +91,7 @@ fn rates_of_node_exporters_counters_say_how_often_they_are_read() {
     let mut rates = 0;
     for target in dashboards()
         .values()
-        .flat_map(|dashboard| panels(dashboard))
+        .flat_map(panels)
         .flat_map(|panel| targets(&panel))
     {
         let query = target["expr"].as_str().unwrap();
@@ -146,7 +146,7 @@ async fn every_query_returns_series_of_what_the_head_node_sends() {
     for (name, dashboard) in dashboards() {
         for choice in [Choice::All, Choice::One] {
             let values = grafana.resolve(&dashboard, choice, &head_node).await;
-            for target in panels(&dashboard).iter().flat_map(|panel| targets(panel)) {
+            for target in panels(&dashboard).iter().flat_map(targets) {
                 let query = filled(&target, &values);
                 let answered = timeout(ARRIVAL_LIMIT, grafana.series(&query)).await;
                 let log = || head_node.prometheus.log();

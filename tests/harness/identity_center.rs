@@ -189,7 +189,7 @@ impl Directory {
             // The default: "Lists only the instances in the Region that you call this API from."
             None | Some("CURRENT_REGION") => HOME == REGION,
             Some("ALL_REGIONS") => true,
-            Some(other) => return Err(invalid(format!("RegionScope {other}"))),
+            Some(other) => return Err(invalid(&format!("RegionScope {other}"))),
         };
         if self.is_off || !is_in_scope {
             return Ok(json!({"Instances": []}));
@@ -208,7 +208,7 @@ impl Directory {
         });
         // "the only valid paths are userName and emails.value"
         if !["userName", "emails.value"].contains(&path) {
-            return Err(invalid(format!("AttributePath {path}")));
+            return Err(invalid(&format!("AttributePath {path}")));
         }
         let id = &found.ok_or_else(|| unknown("USER"))?.id;
         let arn = format!("arn:aws:identitystore:::user/{id}");
@@ -218,7 +218,7 @@ impl Directory {
     fn group(&self, body: &Value) -> Result<Value, Refusal> {
         let (path, value) = self.attribute(body)?;
         if path != "displayName" {
-            return Err(invalid(format!("AttributePath {path}")));
+            return Err(invalid(&format!("AttributePath {path}")));
         }
         let found = self.groups.iter().find(|(_, name)| name == value);
         let (id, _) = found.ok_or_else(|| unknown("GROUP"))?;
@@ -238,12 +238,12 @@ impl Directory {
         let text = |name: &str| attribute.and_then(|attribute| attribute[name].as_str());
         match (text("AttributePath"), text("AttributeValue")) {
             (Some(path), Some(value)) if !value.is_empty() => Ok((path, value)),
-            _ => Err(invalid("AlternateIdentifier".to_owned())),
+            _ => Err(invalid("AlternateIdentifier")),
         }
     }
 }
 
-fn invalid(what: String) -> Refusal {
+fn invalid(what: &str) -> Refusal {
     ("ValidationException", format!("{what} is not valid"))
 }
 

@@ -12,6 +12,7 @@ use startup::Environment;
 
 use crate::error::SetupError;
 use crate::people::{Name, Roster};
+use crate::value::{amp_url, flag, name, region, title, uid, workspace_id};
 use crate::{cloudwatch_source, folder};
 
 /// One setting: its variable for manual runs, its property for CloudFormation.
@@ -90,14 +91,6 @@ const HOME_REGION: &str = "AWS_REGION";
 
 const DEFAULT_NAME: &str = "Amazon Managed Prometheus";
 const DEFAULT_UID: &str = "amazon-managed-prometheus";
-
-/// Grafana: `MaxUIDLength` in pkg/util/shortid_generator.go, `maxDatasourceNameLen` and
-/// `maxDatasourceUrlLen` in pkg/services/datasources/service/datasource.go, the column of a folder's
-/// title in pkg/services/sqlstore/migrations/dashboard_mig.go.
-const MAX_UID_LENGTH: usize = 40;
-const MAX_NAME_LENGTH: usize = 190;
-const MAX_URL_LENGTH: usize = 255;
-const MAX_TITLE_LENGTH: usize = 189;
 
 /// Checked settings of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -283,62 +276,6 @@ fn property(properties: Option<&Map<String, Value>>, name: &str) -> Option<Strin
         other => other.to_string(),
     };
     Some(text).filter(|text| !text.trim().is_empty())
-}
-
-/// `WorkspaceId`: <https://docs.aws.amazon.com/grafana/latest/APIReference/API_DescribeWorkspace.html>
-pub(crate) fn workspace_id(text: &str) -> Result<String, &'static str> {
-    let digits = text.strip_prefix("g-").unwrap_or_default();
-    let is_id = digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_id
-        .then(|| text.to_owned())
-        .ok_or("expected g- and ten hexadecimal digits")
-}
-
-fn amp_url(text: &str) -> Result<WorkspaceUrl, String> {
-    let url = WorkspaceUrl::parse(text).map_err(|error| error.to_string())?;
-    if url.as_str().len() > MAX_URL_LENGTH {
-        return Err(format!(
-            "expected at most {MAX_URL_LENGTH} characters, Grafana's limit"
-        ));
-    }
-    Ok(url)
-}
-
-fn region(text: &str) -> Result<String, &'static str> {
-    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (text.contains('-') && text.bytes().all(is_word))
-        .then(|| text.to_owned())
-        .ok_or("expected an AWS region like us-east-2")
-}
-
-fn name(text: &str) -> Result<String, String> {
-    of_length(text, MAX_NAME_LENGTH)
-}
-
-fn title(text: &str) -> Result<String, String> {
-    of_length(text, MAX_TITLE_LENGTH)
-}
-
-fn of_length(text: &str, max: usize) -> Result<String, String> {
-    (text.chars().count() <= max)
-        .then(|| text.to_owned())
-        .ok_or_else(|| format!("expected at most {max} characters, Grafana's limit"))
-}
-
-fn flag(text: &str) -> Result<bool, &'static str> {
-    match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("expected true or false"),
-    }
-}
-
-/// `ValidateUID`: pkg/util/shortid_generator.go.
-pub(crate) fn uid(text: &str) -> Result<String, String> {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    ((1..=MAX_UID_LENGTH).contains(&text.len()) && text.bytes().all(is_allowed))
-        .then(|| text.to_owned())
-        .ok_or_else(|| format!("expected 1 to {MAX_UID_LENGTH} letters, digits, - or _"))
 }
 
 #[cfg(test)]

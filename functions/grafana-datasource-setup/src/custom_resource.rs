@@ -10,10 +10,11 @@ use reqwest::{StatusCode, Url};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::config::{self, Settings};
+use crate::config::Settings;
 use crate::deadline::Deadline;
 use crate::error::SetupError;
 use crate::secret::Secret;
+use crate::value;
 use crate::workspace::is_loopback;
 
 /// A response body may have 4,096 bytes:
@@ -285,7 +286,7 @@ impl PhysicalId {
     /// Workspace id and data source uid; `None` for an id that stands for nothing made.
     pub fn parts(&self) -> Option<(&str, &str)> {
         let (workspace, uid) = self.0.strip_prefix("amg/")?.split_once('/')?;
-        (config::workspace_id(workspace).is_ok() && config::uid(uid).is_ok())
+        (value::workspace_id(workspace).is_ok() && value::uid(uid).is_ok())
             .then_some((workspace, uid))
     }
 }
