@@ -134,7 +134,7 @@ impl Kind {
         let amp = &world.pipeline.amp;
         match self {
             Kind::AmpHuge => {
-                let packed = run.is_multiple_of(2);
+                let packed = !run.is_multiple_of(2);
                 amp.recover();
                 amp.fail_next(1, amp_gateway::Failure::Mebibytes { count: 200, packed });
             }

@@ -15,7 +15,7 @@ use crate::error::RunError;
 use crate::fleet::Fleet;
 use crate::matrix;
 use crate::period::{Period, Periods};
-use crate::prometheus::{Amp, newest, query};
+use crate::prometheus::{Amp, newest, newest_by, query};
 use crate::report::{PeriodReport, Report};
 use crate::rollup::Readings;
 use crate::trigger::Trigger;
@@ -165,16 +165,24 @@ impl<'a> Run<'a> {
         Ok(due)
     }
 
-    /// Leaves out what a backlog that is coming in may still add to.
+    /// Leaves out what a backlog that is coming in may still add to. One field stands for all:
+    /// remote_write sends them together.
     async fn arrived(&mut self, due: Periods) -> Result<Periods, RunError> {
         let Puller { config, amp, .. } = self.puller;
         self.doing = "asking AMP for the newest sample".to_owned();
         let until_now = Periods {
-            end: self.trigger.now,
+            end: newest_by(self.trigger.now),
             ..due
         };
-        let query = newest(&config.fields, &config.series_selector, &until_now);
-        let reply = amp.ask(&query, &until_now, self.answer_by()).await?;
+        let Some(field) = config.fields.first() else {
+            return Ok(due);
+        };
+        let query = newest(&field.name, &config.series_selector, &until_now);
+        let reply = match amp.ask(&query, &until_now, self.answer_by()).await {
+            // What is wrong with all queries the next one tells; this one can be done without.
+            Err(RunError::AmpRejected(_)) => return Ok(due),
+            reply => reply?,
+        };
         let mut times = Vec::new();
         let mut room = Vec::new();
         reply

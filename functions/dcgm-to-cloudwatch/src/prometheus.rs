@@ -19,7 +19,6 @@ use reqwest::header::{
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
-use crate::catalog::Field;
 use crate::error::{Cause, RunError};
 use crate::period::Periods;
 
@@ -40,17 +39,20 @@ pub fn query(field: &str, matchers: &str, periods: &Periods) -> String {
     format!("{field}{{{matchers}}}[{}s]", periods.end - periods.start)
 }
 
-/// The query for when the newest sample was taken, asked at so many moments of the range at most.
-/// Prometheus looks five minutes back at each.
-pub fn newest(fields: &[Field], matchers: &str, range: &Periods) -> String {
-    const MOMENTS: i64 = 180;
+/// How far Prometheus looks back for a series' newest sample.
+const LOOKBACK_SECONDS: i64 = 300;
+
+/// The query for when the newest sample of a field was taken, in each five minutes of the range;
+/// those are of the clock, so the range has to end with [`newest_by`]. A finer step costs a look at
+/// every series each: of 8,000 series and six fields, 5 s apart, it took more than 20 s.
+pub fn newest(field: &str, matchers: &str, range: &Periods) -> String {
     let seconds = range.end - range.start;
-    let step = (seconds / MOMENTS).max(5);
-    let each = fields
-        .iter()
-        .map(|field| format!("max(timestamp({}{{{matchers}}}))", field.name));
-    let any = each.collect::<Vec<_>>().join(" or ");
-    format!("({any})[{seconds}s:{step}s]")
+    format!("max(timestamp({field}{{{matchers}}}))[{seconds}s:{LOOKBACK_SECONDS}s]")
+}
+
+/// The end of a range whose last step of [`newest`] sees all samples until `now`.
+pub fn newest_by(now: i64) -> i64 {
+    (now.div_euclid(LOOKBACK_SECONDS) + 1) * LOOKBACK_SECONDS + 1
 }
 
 /// The moment to evaluate at so that the range holds `[start, end)`: a millisecond, Prometheus's
@@ -397,5 +399,21 @@ mod tests {
             "X{cluster=\"a\"}[120s]"
         );
         assert_eq!(evaluation_time(&periods), "1700000159.999");
+    }
+
+    #[test]
+    fn the_newest_sample_is_looked_for_until_now() {
+        assert_eq!(newest_by(1_700_000_100), 1_700_000_401);
+        assert_eq!(newest_by(1_700_000_099), 1_700_000_101);
+        let range = Periods {
+            start: 1_700_000_001,
+            end: 1_700_000_401,
+            length: 60,
+        };
+        assert_eq!(
+            newest("X", "cluster=\"a\"", &range),
+            "max(timestamp(X{cluster=\"a\"}))[400s:300s]"
+        );
+        assert_eq!(evaluation_time(&range), "1700000400.999");
     }
 }
