@@ -76,6 +76,7 @@ bench: build-here ## Measures the function from 2 to 10,000 nodes, beside the da
 	@target/bench-venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/bench/requirements.txt
 	@cargo run --quiet --profile bench --locked --package tests --bin bench -- \
 		$(or $(BENCH),--python target/bench-venv/bin/python --write docs/performance.md --json target/bench.json)
+	@$(if $(BENCH),,target/bench-venv/bin/python tests/bench/plot.py target/bench.json docs/performance.png)
 
 FUZZ_SECONDS ?= 600
 .PHONY: fuzz

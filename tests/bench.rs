@@ -59,6 +59,9 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Nodes of a fleet that is measured but once: a run is half a minute then, and varies little.
+const ONCE_ABOVE: u32 = 1_000;
+
 async fn bench(options: &Options) -> anyhow::Result<()> {
     eprintln!("cold starts");
     let starts = cold_start::measure(options.runs * 4).await?;
@@ -67,11 +70,12 @@ async fn bench(options: &Options) -> anyhow::Result<()> {
         progress(nodes, "loading Prometheus");
         let fleet = Fleet::start(nodes).await?;
         progress(nodes, "the six queries alone");
-        let floor = floor::measure(&fleet, options.runs).await?;
+        let runs = if nodes > ONCE_ABOVE { 1 } else { options.runs };
+        let floor = floor::measure(&fleet, runs).await?;
         for &delay_ms in &options.delays_ms {
             let delay = Duration::from_millis(delay_ms);
             progress(nodes, &format!("the function, {delay_ms} ms a call"));
-            let run = run::measure(&fleet, delay, options.runs).await?;
+            let run = run::measure(&fleet, delay, runs).await?;
             let daemon = if nodes <= options.daemon_up_to {
                 progress(nodes, &format!("the daemon, {delay_ms} ms a call"));
                 Some(daemon::measure(&fleet, delay, &options.python).await?)

@@ -221,8 +221,8 @@ async fn a_dry_run_tells_what_it_would_publish_and_publishes_nothing() -> Result
     Ok(())
 }
 
-#[tokio::test]
-async fn nodes_of_every_kind_are_published_under_their_instance() -> Result<()> {
+/// An exporter of old, GPUs in MIG instances, and GPUs that several jobs share.
+fn nodes_of_every_kind() -> [Node; 3] {
     let mut old = Node::p5en(0);
     old.hostname_label = HostnameLabel::Capital;
     let mut mig = Node::p5en(1);
@@ -239,7 +239,12 @@ async fn nodes_of_every_kind_are_published_under_their_instance() -> Result<()> 
         .to_vec();
     let mut shared = Node::p5en(2);
     shared.hpc_jobs = vec!["train".to_owned(), "evaluate".to_owned()];
-    let nodes = [old, mig, shared];
+    [old, mig, shared]
+}
+
+#[tokio::test]
+async fn nodes_of_every_kind_are_published_under_their_instance() -> Result<()> {
+    let nodes = nodes_of_every_kind();
     let (first, history) = history(&nodes)?;
     let pipeline = Pipeline::start(history).await?;
     let function = pipeline.function(&[]).await?;
@@ -535,6 +540,126 @@ async fn each_failure_of_amp_is_told_by_its_type() -> Result<()> {
         true
     );
     Ok(())
+}
+
+/// The queries AMP was asked.
+fn queries(pipeline: &Pipeline) -> Vec<String> {
+    let requests = pipeline.amp.requests();
+    let query = |request: &amp_gateway::Logged| request.parameter("query").to_owned();
+    requests.iter().map(query).collect()
+}
+
+#[tokio::test]
+async fn a_range_that_is_too_much_for_amp_is_halved() -> Result<()> {
+    let (_, first, pipeline) = two_nodes().await?;
+    let function = pipeline.function(&[("PERIOD_SECONDS", "5")]).await?;
+    pipeline.amp.fail_next(1, amp_gateway::Failure::Status(422));
+    let reply = function.invoke(scheduled(first)?).await?.reply()?;
+    assert_eq!(reply["complete"], true);
+    assert_eq!(reply["periods"].as_array().map(Vec::len), Some(12));
+    let samples: u64 = (0..12)
+        .filter_map(|index| reply["periods"][index]["samples"].as_u64())
+        .sum();
+    assert_eq!(samples, 2 * 8 * 6 * 4);
+    let mut queries = queries(&pipeline);
+    queries.retain(|query| !query.ends_with("{}[60s]"));
+    assert_eq!(queries.len(), 2 * 6);
+    assert!(queries.iter().all(|query| query.ends_with("{}[30s]")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_period_that_is_too_much_for_amp_is_asked_for_by_gpu() -> Result<()> {
+    let nodes = nodes_of_every_kind();
+    let (first, history) = history(&nodes)?;
+    let pipeline = Pipeline::start(history).await?;
+    let function = pipeline.function(&[]).await?;
+    pipeline.amp.fail_next(1, amp_gateway::Failure::Status(413));
+    let reply = function.invoke(scheduled(first)?).await?.reply()?;
+    assert_eq!(reply["complete"], true);
+    assert_eq!(
+        published(&pipeline.cloudwatch.datums()),
+        expected(&nodes, first)
+    );
+    let by_gpu = |query: &String| query.contains("{gpu");
+    let asked = queries(&pipeline);
+    assert_eq!(asked.iter().filter(|query| by_gpu(query)).count(), 6 * 9);
+    // The next run does not try the whole again.
+    function.invoke(scheduled(first + MINUTE)?).await?.reply()?;
+    let next = &queries(&pipeline)[asked.len()..];
+    assert_eq!(next.len(), 6 * 9);
+    assert!(next.iter().all(by_gpu));
+    Ok(())
+}
+
+/// An hour of six nodes' one field: 340 kB of JSON, 12,000 readings.
+async fn an_hour() -> Result<(Vec<Node>, SystemTime, Pipeline)> {
+    let nodes: Vec<Node> = (0..6).map(Node::p5en).collect();
+    let hour = minute(0).duration_since(SystemTime::UNIX_EPOCH)?.as_secs() / 3600 - 1;
+    let first = SystemTime::UNIX_EPOCH + Duration::from_secs(hour * 3600);
+    let times = every(SCRAPE, first, first + 60 * MINUTE);
+    let mut history = History::new()?;
+    history.fleet(&nodes, &Field::published(), &times, Node::load)?;
+    Ok((nodes, first, Pipeline::start(history).await?))
+}
+
+#[tokio::test]
+async fn a_reply_too_large_for_the_function_s_memory_is_asked_for_by_gpu() -> Result<()> {
+    let (nodes, first, pipeline) = an_hour().await?;
+    // A megabyte's share for a reply is 256 KiB.
+    let function = pipeline
+        .function(&[
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1"),
+            ("PERIOD_SECONDS", "3600"),
+            ("DCGM_FIELDS", "DCGM_FI_DEV_GPU_UTIL"),
+        ])
+        .await?;
+    let reply = function.invoke(hourly(first)?).await?.reply()?;
+    assert_eq!(reply["periods"][0]["samples"], 6 * 8 * 240);
+    assert_eq!(reply["periods"][0]["gpus"], 6 * 8);
+    let util = Field::named("DCGM_FI_DEV_GPU_UTIL").context("a known field")?;
+    let node = &nodes[5];
+    let total: f64 = every(SCRAPE, first, first + 60 * MINUTE)
+        .into_iter()
+        .map(|time| node.load(&node.series()[7], util, time))
+        .sum();
+    let dimensions = BTreeMap::from([
+        ("InstanceId".to_owned(), node.instance_id.clone()),
+        ("GPU".to_owned(), "7".to_owned()),
+    ]);
+    let (_, values) = &published(&pipeline.cloudwatch.datums())
+        [&("GPUUtilization".to_owned(), dimensions, first)];
+    let sum: f64 = values.iter().map(|(value, count)| value * count).sum();
+    assert!((sum - total).abs() < 1e-6, "{sum} is not {total}");
+    let asked = queries(&pipeline);
+    assert_eq!(asked[0], "DCGM_FI_DEV_GPU_UTIL{}[3600s]");
+    assert_eq!(asked.len(), 1 + 9);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_period_too_large_for_the_function_s_memory_is_told_with_the_remedy() -> Result<()> {
+    let (_, first, pipeline) = an_hour().await?;
+    let function = pipeline
+        .function(&[
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1"),
+            ("PERIOD_SECONDS", "3600"),
+        ])
+        .await?;
+    let (error_type, message) = error_of(function.invoke(hourly(first)?).await?)?;
+    assert_eq!(error_type, "AmpRejected");
+    assert!(
+        message.contains("give the function more memory"),
+        "{message}"
+    );
+    assert_eq!(pipeline.cloudwatch.requests(), []);
+    Ok(())
+}
+
+/// The run that publishes the hour from `first`.
+fn hourly(first: SystemTime) -> Result<Vec<u8>> {
+    let time = rfc3339(first + 61 * MINUTE);
+    event("scheduler", &[("time", time)])
 }
 
 #[tokio::test]

@@ -7,6 +7,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+RUN, CPU, DAEMON, FLOOR = "#1f5fa8", "#5ba3d9", "#c8442f", "#8a8a8a"
 
 
 def seconds(duration):
@@ -14,46 +17,63 @@ def seconds(duration):
     return duration["secs"] + duration["nanos"] / 1e9
 
 
+def in_words(value, _):
+    """A time on the axis, in the unit a reader would say it in."""
+    return f"{value * 1e3:g} ms" if value < 1 else f"{value:g} s"
+
+
+def line(axes, rows, value, name, colour, style="o-", lift=0):
+    """A line with its name at its end, so that no legend is needed."""
+    nodes = [row["nodes"] for row in rows]
+    values = [value(row) for row in rows]
+    axes.plot(nodes, values, style, color=colour, markersize=5, linewidth=1.8)
+    axes.annotate(
+        name,
+        (nodes[-1], values[-1]),
+        xytext=(7, lift),
+        textcoords="offset points",
+        color=colour,
+        va="center",
+    )
+
+
 def main(figures, picture):
-    """Wall time and CPU on the left, memory on the right, both over the number of nodes."""
+    """Time on the left, memory on the right, both over the number of nodes."""
     with open(figures, encoding="utf-8") as file:
         rows = json.load(file)
     delay = max(row["delay_ms"] for row in rows)
     rows = sorted((row for row in rows if row["delay_ms"] == delay), key=lambda row: row["nodes"])
-    nodes = [row["nodes"] for row in rows]
     with_daemon = [row for row in rows if row["daemon"]]
+    nodes = [row["nodes"] for row in rows]
 
-    _, (time, memory) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    time.plot(nodes, [seconds(row["run"]["warm"]) for row in rows], "o-", label="run")
-    time.plot(nodes, [seconds(row["run"]["cpu"]) for row in rows], "o-", label="its CPU time")
-    time.plot(
-        nodes,
-        [seconds(row["floor"]["sequence"]) for row in rows],
-        "k--",
-        label="Prometheus alone, in sequence",
-    )
-    time.plot(
-        [row["nodes"] for row in with_daemon],
-        [row["daemon"]["wall_seconds"] for row in with_daemon],
-        "s-",
-        color="tab:red",
-        label="Python daemon's cycle",
-    )
-    time.set(title=f"Seconds, {delay} ms a call", yscale="log")
-    memory.plot(nodes, [row["run"]["rss_kib"] / 1024 for row in rows], "o-", label="run")
-    memory.plot(
-        [row["nodes"] for row in with_daemon],
-        [row["daemon"]["rss_kib"] / 1024 for row in with_daemon],
-        "s-",
-        color="tab:red",
-        label="Python daemon",
-    )
-    memory.set(title="Peak resident MiB", yscale="log")
+    plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+    _, (time, memory) = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")
+    line(time, rows, lambda row: seconds(row["run"]["warm"]), "a run", RUN, lift=6)
+    line(time, rows, lambda row: seconds(row["run"]["cpu"]), "its CPU time", CPU)
+    floor = lambda row: seconds(row["floor"]["sequence"])
+    line(time, rows, floor, "its queries alone", FLOOR, "--", lift=-6)
+    line(time, with_daemon, lambda row: row["daemon"]["wall_seconds"], "daemon's cycle", DAEMON)
+    time.set_title(f"Time, {delay} ms a call", loc="left")
+    time.set(yscale="log")
+    time.yaxis.set_major_formatter(FuncFormatter(in_words))
+
+    line(memory, rows, lambda row: row["run"]["rss_kib"] / 1024, "a run", RUN)
+    line(memory, with_daemon, lambda row: row["daemon"]["rss_kib"] / 1024, "daemon", DAEMON)
+    memory.set_title("Peak resident memory", loc="left")
+    memory.set(yscale="log", ylim=(5, 500), ylabel="MiB")
+    memory.yaxis.set_major_locator(FixedLocator([5, 10, 20, 50, 100, 200, 500]))
+    memory.yaxis.set_minor_locator(NullLocator())
+    memory.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
     for axes in (time, memory):
-        axes.set(xscale="log", xlabel="nodes of 8 GPUs")
-        axes.grid(True, which="major", alpha=0.3)
-        axes.legend()
-    plt.savefig(picture, dpi=120)
+        axes.set(xscale="log", xlabel="nodes of 8 GPUs, 6 fields")
+        axes.set_xlim(nodes[0] / 1.3, nodes[-1] * 6)
+        axes.xaxis.set_major_locator(FixedLocator(nodes))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.tick_params(axis="x", labelrotation=30)
+        axes.grid(True, which="major", alpha=0.25)
+    plt.savefig(picture, dpi=110, pil_kwargs={"optimize": True})
 
 
 if __name__ == "__main__":

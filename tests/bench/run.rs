@@ -16,6 +16,9 @@ use crate::median;
 /// Once in a fresh process, and once again in the same.
 const INVOCATIONS: usize = 2;
 
+/// Megabytes, as in the template.
+const MEMORY: &str = "512";
+
 /// What a run took.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Run {
@@ -59,6 +62,7 @@ async fn once(fleet: &Fleet, delay: Duration) -> anyhow::Result<Run> {
     let environment = BTreeMap::from([
         ("AMP_WORKSPACE_URL", amp.url.clone()),
         ("AWS_ENDPOINT_URL_CLOUDWATCH", cloudwatch.url.clone()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", MEMORY.to_owned()),
         ("CLUSTER_NAME", "p5en".to_owned()),
         ("MAX_METRICS", "1000000".to_owned()),
     ]);

@@ -7,6 +7,7 @@ use amp::WorkspaceUrl;
 use aws_sdk_cloudwatch::types::StandardUnit;
 use startup::{Environment, InvalidEnvironment};
 
+use crate::budget::Budget;
 use crate::catalog::{self, DEFAULT_FIELDS, Field, GPUS_REPORTING};
 use crate::period::Cadence;
 
@@ -14,6 +15,8 @@ use crate::period::Cadence;
 pub const ENV_AMP_WORKSPACE_URL: &str = "AMP_WORKSPACE_URL";
 /// Stands in for AMP's scheme, host and port, as the SDKs' own variables of this form do.
 pub const ENV_AWS_ENDPOINT_URL_AMP: &str = "AWS_ENDPOINT_URL_AMP";
+/// Megabytes that Lambda gives the function.
+pub const ENV_AWS_LAMBDA_FUNCTION_MEMORY_SIZE: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
 /// Region to sign for where the workspace URL does not name it.
 pub const ENV_AWS_REGION: &str = "AWS_REGION";
 /// Name of the ParallelCluster cluster.
@@ -38,6 +41,10 @@ pub const ENV_MAX_CATCH_UP_SECONDS: &str = "MAX_CATCH_UP_SECONDS";
 pub const ENV_WATERMARK_PARAMETER: &str = "WATERMARK_PARAMETER";
 /// Cap on the distinct metrics of a period.
 pub const ENV_MAX_METRICS: &str = "MAX_METRICS";
+
+/// Megabytes of the smallest function Lambda has.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
+const LEAST_MEMORY: usize = 128;
 
 /// A set of dimensions that every metric is published under. The order is from fine to coarse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -74,6 +81,8 @@ pub struct Config {
     pub watermark_parameter: Option<String>,
     /// Cap on distinct metrics a period.
     pub max_metrics: usize,
+    /// How much may be held at once.
+    pub budget: Budget,
 }
 
 impl Config {
@@ -135,7 +144,12 @@ impl Config {
             seconds(text, 0..=1_209_600)
         });
         let watermark_parameter = env.or(ENV_WATERMARK_PARAMETER, None, parameter_name);
-        let max_metrics = env.or(ENV_MAX_METRICS, 5_000, max_metrics);
+        let max_metrics = env.or(ENV_MAX_METRICS, 5_000, above_zero);
+        let memory = env.or(
+            ENV_AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+            LEAST_MEMORY,
+            above_zero,
+        );
         let config = (|| {
             Some(Self {
                 workspace: reached??,
@@ -152,6 +166,7 @@ impl Config {
                 },
                 watermark_parameter: watermark_parameter?,
                 max_metrics: max_metrics?,
+                budget: Budget::of(memory?),
             })
         })();
         env.finish(config)
@@ -336,10 +351,10 @@ fn parameter_name(text: &str) -> Result<Option<String>, String> {
     }
 }
 
-fn max_metrics(text: &str) -> Result<usize, String> {
+fn above_zero(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
-        .filter(|&most| most > 0)
+        .filter(|&number| number > 0)
         .ok_or_else(|| "expected a number above 0".to_owned())
 }
 

@@ -1,13 +1,15 @@
 //! A run: which periods are due, what was measured in them, and off to CloudWatch.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use aws_sdk_cloudwatch::Client;
 use chrono::{DateTime, Utc};
-use futures_util::stream::{FuturesUnordered, TryStreamExt};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
+use crate::budget::QUERIES_AT_ONCE;
 use crate::cloudwatch::{self, datums, requests};
 use crate::config::Config;
 use crate::cost::affordable;
@@ -15,7 +17,7 @@ use crate::error::RunError;
 use crate::fleet::Fleet;
 use crate::matrix;
 use crate::period::{Period, Periods};
-use crate::prometheus::{Amp, newest, newest_by, query};
+use crate::prometheus::{Amp, AskError, Part, newest, newest_by, query};
 use crate::report::{PeriodReport, Report};
 use crate::rollup::Readings;
 use crate::trigger::Trigger;
@@ -34,8 +36,6 @@ const PUBLISH_RESERVE: Duration = Duration::from_secs(1);
 const SAVE_EVERY: Duration = Duration::from_millis(500);
 /// What a run takes when nothing was missed.
 const FIRST_RANGE_SECONDS: i64 = 60;
-/// Readings that a catch-up may hold at once; 16 bytes each.
-const READINGS_AT_ONCE: usize = 1_000_000;
 /// A range is at most that many times as long as the one before: an outage may end inside of it.
 const GROWTH: usize = 4;
 
@@ -50,9 +50,22 @@ pub struct Puller {
     pub cloudwatch: Client,
     /// Where the last run left off.
     pub watermark: Option<Watermark>,
+    /// A run found the fleet too large to be asked about as a whole; later ones need not try.
+    by_gpu: AtomicBool,
 }
 
 impl Puller {
+    /// The function, ready for its first run.
+    pub fn new(config: Config, amp: Amp, cloudwatch: Client, watermark: Option<Watermark>) -> Self {
+        Self {
+            config,
+            amp,
+            cloudwatch,
+            watermark,
+            by_gpu: AtomicBool::new(false),
+        }
+    }
+
     /// One invocation: `clock` is when it came, `time_left` what Lambda gives it.
     ///
     /// # Errors
@@ -123,27 +136,61 @@ impl<'a> Run<'a> {
         if self.saved.is_some() && rest.len() > stride {
             rest = self.arrived(rest).await?;
         }
+        let mut longest = usize::MAX;
         while !rest.is_empty() {
             let (range, later) = rest.split_at(stride);
-            let readings = self.read(range).await?;
-            for period in range.iter() {
-                if self.time_left() < PERIOD_RESERVE {
-                    return if self.report.periods.is_empty() {
-                        Err(self.out_of_time())
-                    } else {
-                        Ok(())
-                    };
+            match self.read(range).await {
+                Ok(readings) => {
+                    if !self.publish_all(range, &readings).await? {
+                        return Ok(());
+                    }
+                    stride = self.next_stride(range.len(), readings.len()).min(longest);
+                    rest = later;
                 }
-                self.publish(period, &readings).await?;
-                if self.saved_at.elapsed() >= SAVE_EVERY {
-                    self.save_watermark().await?;
+                Err(AskError::TooMuch(error)) => {
+                    longest = self.less(range, error)?;
+                    stride = longest;
                 }
+                Err(AskError::Failed(error)) => return Err(error),
             }
-            stride = next_stride(range.len(), readings.len());
-            rest = later;
         }
         self.report.complete = true;
         Ok(())
+    }
+
+    /// How many periods to ask for when those of `range` were too much; one, if need be in parts.
+    fn less(&self, range: Periods, error: RunError) -> Result<usize, RunError> {
+        if range.len() > 1 {
+            return Ok(range.len() / 2);
+        }
+        if self.puller.by_gpu.swap(true, Relaxed) {
+            return Err(error);
+        }
+        let error = startup::chain(&error);
+        tracing::warn!(error, "AMP is asked by GPU index from now on");
+        Ok(1)
+    }
+
+    /// Says whether the time was enough for all periods.
+    async fn publish_all(
+        &mut self,
+        range: Periods,
+        readings: &Readings<'a>,
+    ) -> Result<bool, RunError> {
+        for period in range.iter() {
+            if self.time_left() < PERIOD_RESERVE {
+                return if self.report.periods.is_empty() {
+                    Err(self.out_of_time())
+                } else {
+                    Ok(false)
+                };
+            }
+            self.publish(period, readings).await?;
+            if self.saved_at.elapsed() >= SAVE_EVERY {
+                self.save_watermark().await?;
+            }
+        }
+        Ok(true)
     }
 
     async fn due(&mut self, clock: i64) -> Result<Periods, RunError> {
@@ -165,42 +212,42 @@ impl<'a> Run<'a> {
         Ok(due)
     }
 
-    /// Leaves out what a backlog that is coming in may still add to. One field stands for all:
-    /// remote_write sends them together.
+    /// Leaves out what a backlog that is coming in may still add to.
     async fn arrived(&mut self, due: Periods) -> Result<Periods, RunError> {
-        let Puller { config, amp, .. } = self.puller;
         self.doing = "asking AMP for the newest sample".to_owned();
+        match self.newest_sample(due).await {
+            Ok(Some(newest)) => Ok(self.puller.config.cadence.arrived(due, newest)),
+            // What is wrong with all queries the next one tells; this one can be done without.
+            Ok(None) | Err(AskError::TooMuch(_) | AskError::Failed(RunError::AmpRejected(_))) => {
+                Ok(due)
+            }
+            Err(AskError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// One field stands for all: remote_write sends them together.
+    async fn newest_sample(&self, due: Periods) -> Result<Option<i64>, AskError> {
+        let Puller { config, amp, .. } = self.puller;
+        let Some(field) = config.fields.first() else {
+            return Ok(None);
+        };
         let until_now = Periods {
             end: newest_by(self.trigger.now),
             ..due
         };
-        let Some(field) = config.fields.first() else {
-            return Ok(due);
-        };
         let query = newest(&field.name, &config.series_selector, &until_now);
-        let reply = match amp.ask(&query, &until_now, self.answer_by()).await {
-            // What is wrong with all queries the next one tells; this one can be done without.
-            Err(RunError::AmpRejected(_)) => return Ok(due),
-            reply => reply?,
-        };
-        let mut times = Vec::new();
+        let reply = amp.ask(&query, &until_now, self.answer_by()).await?;
+        let mut newest = None;
         let mut room = Vec::new();
-        reply
-            .json(&mut room)
-            .and_then(|json| {
-                Ok(matrix::read(json, &[], |_, moments| {
-                    times.extend(moments.iter().map(|(_, time)| *time as i64));
-                })?)
-            })
-            .map_err(|error| {
-                RunError::AmpUnavailable(unreadable("the newest sample", &error).into())
-            })?;
-        let newest = times.into_iter().max();
-        Ok(newest.map_or(due, |newest| config.cadence.arrived(due, newest)))
+        matrix::read(reply.json(&mut room)?, &[], |_, moments| {
+            newest = newest.max(moments.iter().map(|(_, time)| *time as i64).max());
+        })
+        .map_err(|error| AskError::unreadable(&error))?;
+        Ok(newest)
     }
 
-    /// Asks for all fields at once and takes the answers in as they come.
-    async fn read(&mut self, range: Periods) -> Result<Readings<'a>, RunError> {
+    /// Asks for all fields, several at once, and takes the answers in as they come.
+    async fn read(&mut self, range: Periods) -> Result<Readings<'a>, AskError> {
         let Puller { config, amp, .. } = self.puller;
         self.doing = format!(
             "asking AMP for {} periods from {}",
@@ -208,36 +255,45 @@ impl<'a> Run<'a> {
             text(range.start)
         );
         let until = self.answer_by();
-        let mut answers: FuturesUnordered<_> = config
-            .fields
-            .iter()
-            .map(|field| async move {
-                let query = query(&field.name, &config.series_selector, &range);
-                amp.ask(&query, &range, until)
-                    .await
-                    .map(|reply| (field, reply))
-            })
+        let parts: &[Part] = if self.puller.by_gpu.load(Relaxed) {
+            &Part::BY_GPU
+        } else {
+            &Part::WHOLE
+        };
+        let questions: Vec<(usize, Part)> = (0..config.fields.len())
+            .flat_map(|field| parts.iter().map(move |part| (field, *part)))
             .collect();
+        let mut answers = stream::iter(questions)
+            .map(|(field, part)| async move {
+                let name = &config.fields[field].name;
+                let query = query(name, part, &config.series_selector, &range);
+                let reply = amp.ask(&query, &range, until).await?;
+                Ok((field, reply))
+            })
+            .buffer_unordered(QUERIES_AT_ONCE);
         let labels = self.fleet.labels().to_vec();
-        let mut readings = Readings::new(range);
+        let mut readings = Readings::new(range, &config.fields);
         let mut room = Vec::new();
         while let Some((field, reply)) = answers.try_next().await? {
-            let mut of_field = readings.field(field);
-            let Self { fleet, report, .. } = self;
-            let read = reply.json(&mut room).and_then(|json| {
-                let warnings = matrix::read(json, &labels, |values, samples| {
-                    of_field.series(fleet.identify(values), samples, &mut report.dropped);
-                });
-                Ok(warnings?)
-            });
-            let warnings = read.map_err(|error| {
-                RunError::AmpUnavailable(unreadable(&field.name, &error).into())
-            })?;
-            of_field.finish();
+            let json = reply.json(&mut room)?;
+            let warnings = matrix::read(json, &labels, |values, samples| {
+                readings.take(field, self.fleet.identify(values), samples);
+            })
+            .map_err(|error| AskError::unreadable(&error))?;
+            readings.sort(field);
             for warning in warnings {
-                tracing::warn!(field = field.name, "AMP warns: {warning}");
+                tracing::warn!(field = config.fields[field].name, "AMP warns: {warning}");
+            }
+            let most = config.budget.readings;
+            if readings.len() > most {
+                return Err(AskError::too_much(format!(
+                    "there are over {most} samples in {} periods: give the function more memory, \
+                     or shorten PERIOD_SECONDS",
+                    range.len(),
+                )));
             }
         }
+        self.report.dropped.merge(&readings.dropped);
         Ok(readings)
     }
 
@@ -337,14 +393,10 @@ impl<'a> Run<'a> {
             format!("no period was published; the time ended {}", self.doing).into(),
         )
     }
-}
 
-/// How many periods to take next, after `periods` of them held `readings`.
-fn next_stride(periods: usize, readings: usize) -> usize {
-    let fit = READINGS_AT_ONCE * periods / readings.max(1);
-    fit.clamp(1, periods * GROWTH)
-}
-
-fn unreadable(field: &str, error: &std::io::Error) -> String {
-    format!("the answer for {field} can't be read: {error}")
+    /// How many periods to take next, after `periods` of them held `readings`.
+    fn next_stride(&self, periods: usize, readings: usize) -> usize {
+        let fit = self.puller.config.budget.readings / 2 * periods / readings.max(1);
+        fit.clamp(1, periods * GROWTH)
+    }
 }

@@ -7,6 +7,7 @@
 //! ([`watermark`]), and the reply tells what was done ([`report`]). Time, environment and clients
 //! come in from `main`.
 
+pub mod budget;
 pub mod catalog;
 pub mod cloudwatch;
 pub mod config;

@@ -66,16 +66,12 @@ async fn puller(config: Config) -> Result<Puller, Box<dyn Error + Send + Sync>> 
         config.workspace.clone(),
         config.amp_region.clone(),
         credentials,
+        config.budget,
     )?;
     let cloudwatch = aws_sdk_cloudwatch::Client::from_conf(gzip::fast(&aws).build());
     let watermark = config
         .watermark_parameter
         .clone()
         .map(|parameter| Watermark::new(aws_sdk_ssm::Client::new(&aws), parameter));
-    Ok(Puller {
-        config,
-        amp,
-        cloudwatch,
-        watermark,
-    })
+    Ok(Puller::new(config, amp, cloudwatch, watermark))
 }

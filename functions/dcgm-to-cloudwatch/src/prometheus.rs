@@ -2,9 +2,10 @@
 //!
 //! A query is `FIELD{matchers}[range]` as an instant query: raw samples with their own times. An
 //! instant vector would bear the time of the evaluation and repeat a dead node's last value for
-//! five minutes.
+//! five minutes. A fleet too large for that is asked about by GPU index ([`Part`]).
 
-use std::io::{self, Read};
+use std::error::Error;
+use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use amp::WorkspaceUrl;
@@ -19,24 +20,45 @@ use reqwest::header::{
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
+use crate::budget::Budget;
 use crate::error::{Cause, RunError};
 use crate::period::Periods;
 
-/// AMP's own limit on a query is 2 minutes; a reply that has not begun by now is worth asking for
-/// again while the run still has time.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+/// AMP itself gives a query up after 2 minutes and says so; asking again before that has it work
+/// on both. A peer that is gone is found sooner by reqwest's TCP keep-alive.
+/// <https://docs.aws.amazon.com/prometheus/latest/userguide/AMP_quotas.html>
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(125);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// As sent, usually gzip at about a tenth. 10,000 nodes are 4 MB a field and minute.
-const MAX_REPLY_BYTES: usize = 64 << 20;
-/// Unpacked: what a small gzip may not grow beyond. 10,000 nodes are 35 MB a field and minute.
-const MAX_JSON_BYTES: u64 = 128 << 20;
 /// An error's text is read no further than this.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 const MAX_ERROR_CHARS: usize = 1_000;
 
+/// Some GPUs of a fleet: a PromQL label matcher and a comma, or nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part(&'static str);
+
+impl Part {
+    /// All GPUs.
+    pub const WHOLE: [Self; 1] = [Self("")];
+    /// By the index a GPU has on its node. Every series is in one of these and in no other, whatever
+    /// its labels.
+    pub const BY_GPU: [Self; 9] = [
+        Self(r#"gpu="0","#),
+        Self(r#"gpu="1","#),
+        Self(r#"gpu="2","#),
+        Self(r#"gpu="3","#),
+        Self(r#"gpu="4","#),
+        Self(r#"gpu="5","#),
+        Self(r#"gpu="6","#),
+        Self(r#"gpu="7","#),
+        Self(r#"gpu!~"[0-7]","#),
+    ];
+}
+
 /// The query for the raw samples of one field.
-pub fn query(field: &str, matchers: &str, periods: &Periods) -> String {
-    format!("{field}{{{matchers}}}[{}s]", periods.end - periods.start)
+pub fn query(field: &str, Part(part): Part, matchers: &str, periods: &Periods) -> String {
+    let seconds = periods.end - periods.start;
+    format!("{field}{{{part}{matchers}}}[{seconds}s]")
 }
 
 /// How far Prometheus looks back for a series' newest sample.
@@ -62,6 +84,28 @@ fn evaluation_time(periods: &Periods) -> String {
     format!("{}.999", periods.end - 1)
 }
 
+/// Why there is no reply that can be used.
+#[derive(Debug)]
+pub enum AskError {
+    /// It is more than AMP or this function can take at once. Less may do.
+    TooMuch(RunError),
+    /// Less won't help.
+    Failed(RunError),
+}
+
+impl AskError {
+    /// An answer that is damaged, or not Prometheus's.
+    pub fn unreadable(error: &dyn Error) -> Self {
+        let what = format!("the answer can't be read: {error}");
+        Self::Failed(RunError::AmpUnavailable(what.into()))
+    }
+
+    /// Over a limit of the function's own.
+    pub fn too_much(what: String) -> Self {
+        Self::TooMuch(RunError::AmpRejected(what.into()))
+    }
+}
+
 /// A client of one AMP workspace.
 #[derive(Clone, Debug)]
 pub struct Amp {
@@ -69,10 +113,12 @@ pub struct Amp {
     region: String,
     credentials: SharedCredentialsProvider,
     http: reqwest::Client,
+    budget: Budget,
 }
 
 impl Amp {
-    /// A client that signs for `region` with what `credentials` gives at each request.
+    /// A client that signs for `region` with what `credentials` gives at each request, and takes no
+    /// reply over `budget`.
     ///
     /// # Errors
     /// The TLS library can't be set up.
@@ -80,6 +126,7 @@ impl Amp {
         workspace: WorkspaceUrl,
         region: String,
         credentials: SharedCredentialsProvider,
+        budget: Budget,
     ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -90,6 +137,7 @@ impl Amp {
             region,
             credentials,
             http,
+            budget,
         })
     }
 
@@ -97,13 +145,14 @@ impl Amp {
     /// AMP is busy or out of reach.
     ///
     /// # Errors
-    /// `Throttled` or `AmpUnavailable` when time is up, `AmpRejected` or `AccessDenied` at once.
+    /// `Throttled` or `AmpUnavailable` when time is up, `AmpRejected` or `AccessDenied` at once, and
+    /// at once what is too much.
     pub async fn ask(
         &self,
         query: &str,
         periods: &Periods,
         deadline: Instant,
-    ) -> Result<Reply, RunError> {
+    ) -> Result<Reply, AskError> {
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
             .with_max_delay(Duration::from_secs(5))
@@ -118,12 +167,16 @@ impl Amp {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
-            let delay = delays.next().unwrap_or_default().max(failure.retry_after);
-            if !failure.transient || Instant::now() + delay >= deadline {
-                return Err(failure.error);
+            let (error, retry_after) = match failure {
+                Failure::Last(error) => return Err(error),
+                Failure::Transient { error, retry_after } => (error, retry_after),
+            };
+            let delay = delays.next().unwrap_or_default().max(retry_after);
+            if Instant::now() + delay >= deadline {
+                return Err(AskError::Failed(error));
             }
             tracing::debug!(
-                error = startup::chain(&failure.error),
+                error = startup::chain(&error),
                 query,
                 "asking AMP again in {delay:?}"
             );
@@ -142,7 +195,7 @@ impl Amp {
                 .map_err(Failure::transport)?;
             let status = response.status();
             if status.is_success() {
-                Reply::read(response).await
+                Reply::read(response, self.budget).await
             } else {
                 Err(self.refusal(status, response).await)
             }
@@ -187,9 +240,8 @@ impl Amp {
             None => format!("HTTP {}", status.as_u16()),
         });
         match status {
-            StatusCode::TOO_MANY_REQUESTS => Failure {
+            StatusCode::TOO_MANY_REQUESTS => Failure::Transient {
                 error: RunError::Throttled(format!("AMP: {told}").into()),
-                transient: true,
                 retry_after,
             },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -203,11 +255,17 @@ impl Amp {
                 )
                 .into(),
             )),
-            _ if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => Failure {
-                error: RunError::AmpUnavailable(told),
-                transient: true,
-                retry_after,
-            },
+            // AMP's limits on time, series, samples and bytes of one query.
+            // https://docs.aws.amazon.com/prometheus/latest/userguide/AMP-troubleshooting.html
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+                Failure::Last(AskError::TooMuch(RunError::AmpRejected(told)))
+            }
+            _ if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+                Failure::Transient {
+                    error: RunError::AmpUnavailable(told),
+                    retry_after,
+                }
+            }
             _ => Failure::last(RunError::AmpRejected(told)),
         }
     }
@@ -257,27 +315,24 @@ fn signature(
     Ok(headers)
 }
 
-/// An attempt that failed, and whether another may fare better.
-struct Failure {
-    error: RunError,
-    transient: bool,
-    retry_after: Duration,
+/// An attempt that failed.
+enum Failure {
+    /// The next one may fare better.
+    Transient {
+        error: RunError,
+        retry_after: Duration,
+    },
+    Last(AskError),
 }
 
 impl Failure {
     fn last(error: RunError) -> Self {
-        Self {
-            error,
-            transient: false,
-            retry_after: Duration::ZERO,
-        }
+        Self::Last(AskError::Failed(error))
     }
 
     fn unavailable(cause: Cause) -> Self {
-        let error = RunError::AmpUnavailable(cause);
-        Self {
-            error,
-            transient: true,
+        Self::Transient {
+            error: RunError::AmpUnavailable(cause),
             retry_after: Duration::ZERO,
         }
     }
@@ -338,67 +393,83 @@ fn decoder<'a>(headers: &HeaderMap, body: &'a [u8]) -> Box<dyn Read + 'a> {
 pub struct Reply {
     headers: HeaderMap,
     body: Vec<u8>,
+    most: usize,
 }
 
 impl Reply {
-    async fn read(mut response: Response) -> Result<Self, Failure> {
+    async fn read(mut response: Response, budget: Budget) -> Result<Self, Failure> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(Failure::transport)? {
             body.extend_from_slice(&chunk);
-            if body.len() > MAX_REPLY_BYTES {
-                return Err(Failure::last(RunError::AmpRejected(
-                    format!(
-                        "the reply is over {} MiB: narrow SERIES_SELECTOR",
-                        MAX_REPLY_BYTES >> 20
-                    )
-                    .into(),
-                )));
+            if body.len() > budget.reply {
+                return Err(Failure::Last(over("packed", budget.reply)));
             }
         }
         Ok(Self {
             headers: std::mem::take(response.headers_mut()),
             body,
+            most: budget.json,
         })
     }
 
     /// The JSON within, unpacked into `room` that one reply after the other can use.
     ///
     /// # Errors
-    /// The reply is damaged, or far beyond what its size on the wire lets expect.
-    pub fn json<'r>(&self, room: &'r mut Vec<u8>) -> io::Result<&'r [u8]> {
+    /// The reply is damaged, or larger than the budget.
+    pub fn json<'r>(&self, room: &'r mut Vec<u8>) -> Result<&'r [u8], AskError> {
         room.clear();
-        let mut json = decoder(&self.headers, &self.body).take(MAX_JSON_BYTES + 1);
-        json.read_to_end(room)?;
-        if room.len() as u64 > MAX_JSON_BYTES {
-            return Err(io::Error::other(format!(
-                "it is over {} MiB: narrow SERIES_SELECTOR",
-                MAX_JSON_BYTES >> 20
-            )));
+        let mut json = decoder(&self.headers, &self.body).take(self.most as u64 + 1);
+        json.read_to_end(room)
+            .map_err(|e| AskError::unreadable(&e))?;
+        if room.len() > self.most {
+            return Err(over("unpacked", self.most));
         }
         Ok(room)
     }
+}
+
+fn over(how: &str, bytes: usize) -> AskError {
+    AskError::too_much(format!(
+        "a reply is over {} MiB {how}: narrow SERIES_SELECTOR, or give the function more memory",
+        bytes >> 20
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const TWO_MINUTES: Periods = Periods {
+        start: 1_700_000_040,
+        end: 1_700_000_160,
+        length: 60,
+    };
+
     #[test]
     fn asks_for_raw_samples_of_the_whole_range() {
-        let periods = Periods {
-            start: 1_700_000_040,
-            end: 1_700_000_160,
-            length: 60,
-        };
+        let [whole] = Part::WHOLE;
         assert_eq!(
-            query("DCGM_FI_DEV_GPU_UTIL", "", &periods),
+            query("DCGM_FI_DEV_GPU_UTIL", whole, "", &TWO_MINUTES),
             "DCGM_FI_DEV_GPU_UTIL{}[120s]"
         );
         assert_eq!(
-            query("X", "cluster=\"a\"", &periods),
+            query("X", whole, "cluster=\"a\"", &TWO_MINUTES),
             "X{cluster=\"a\"}[120s]"
         );
-        assert_eq!(evaluation_time(&periods), "1700000159.999");
+        assert_eq!(evaluation_time(&TWO_MINUTES), "1700000159.999");
+    }
+
+    #[test]
+    fn the_parts_of_a_fleet_are_gpus_by_index_and_the_rest() {
+        let queries: Vec<String> = Part::BY_GPU
+            .into_iter()
+            .map(|part| query("X", part, "cluster=\"a\"", &TWO_MINUTES))
+            .collect();
+        for (index, query) in queries[..8].iter().enumerate() {
+            let expected = format!("X{{gpu=\"{index}\",cluster=\"a\"}}[120s]");
+            assert_eq!(*query, expected);
+        }
+        assert_eq!(queries[8], "X{gpu!~\"[0-7]\",cluster=\"a\"}[120s]");
     }
 
     #[test]

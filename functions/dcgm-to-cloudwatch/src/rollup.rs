@@ -14,25 +14,58 @@ pub struct Readings<'a> {
     fields: Vec<(&'a Field, Vec<Reading>)>,
     /// For each period, how many series had a sample in it.
     series: Vec<u64>,
+    /// What was not believed.
+    pub dropped: Dropped,
 }
 
 impl<'a> Readings<'a> {
     /// Nothing yet.
-    pub fn new(range: Periods) -> Self {
+    pub fn new(range: Periods, fields: &'a [Field]) -> Self {
         Self {
             range,
-            fields: Vec::new(),
+            fields: fields.iter().map(|field| (field, Vec::new())).collect(),
             series: vec![0; range.len()],
+            dropped: Dropped::default(),
         }
     }
 
-    /// Starts taking in a field's series.
-    pub fn field(&mut self, field: &'a Field) -> FieldReadings<'a, '_> {
-        FieldReadings {
-            field,
-            all: self,
-            readings: Vec::new(),
+    /// Takes in one series of the field with that index: what is believable of its samples within
+    /// the range.
+    pub fn take(&mut self, field: usize, gpu: Result<u32, DropReason>, samples: &[Sample]) {
+        let Periods { start, end, length } = self.range;
+        let (field, readings) = &mut self.fields[field];
+        let mut latest = None;
+        let inside = samples
+            .iter()
+            .filter(|(at, _)| (start * 1_000..end * 1_000).contains(at));
+        for &(at, value) in inside {
+            let at = (at - start * 1_000) as u32;
+            match gpu.and_then(|gpu| Ok((gpu, believe(value, &field.possible)?))) {
+                Ok((gpu, value)) => {
+                    readings.push(Reading { gpu, at, value });
+                    let period = (i64::from(at) / (length * 1_000)) as usize;
+                    if latest.replace(period) != Some(period) {
+                        self.series[period] += 1;
+                    }
+                }
+                Err(reason) => self.dropped.add(reason, 1),
+            }
         }
+    }
+
+    /// A reply about the field with that index is read: puts the readings in order of period, GPU
+    /// and time, and keeps one for each GPU and time. (A GPU has several series when dcgm-exporter
+    /// maps it to several jobs; they are copies of one another. Should they differ, the largest
+    /// value is kept.)
+    pub fn sort(&mut self, field: usize) {
+        let length = self.range.length as u32 * 1_000;
+        let (_, readings) = &mut self.fields[field];
+        readings.sort_unstable_by(|a, b| {
+            (a.at / length, a.gpu, a.at)
+                .cmp(&(b.at / length, b.gpu, b.at))
+                .then(b.value.total_cmp(&a.value))
+        });
+        readings.dedup_by_key(|reading| (reading.gpu, reading.at));
     }
 
     /// How many readings are held.
@@ -69,58 +102,6 @@ impl<'a> Readings<'a> {
 
     fn offset(&self, time: i64) -> i64 {
         (time - self.range.start) * 1_000
-    }
-}
-
-/// A field being read.
-#[derive(Debug)]
-pub struct FieldReadings<'a, 'r> {
-    field: &'a Field,
-    all: &'r mut Readings<'a>,
-    readings: Vec<Reading>,
-}
-
-impl FieldReadings<'_, '_> {
-    /// Takes in one series: what is believable of its samples within the range.
-    pub fn series(
-        &mut self,
-        gpu: Result<u32, DropReason>,
-        samples: &[Sample],
-        dropped: &mut Dropped,
-    ) {
-        let Periods { start, end, length } = self.all.range;
-        let mut latest = None;
-        let inside = samples
-            .iter()
-            .filter(|(at, _)| (start * 1_000..end * 1_000).contains(at));
-        for &(at, value) in inside {
-            let at = (at - start * 1_000) as u32;
-            match gpu.and_then(|gpu| Ok((gpu, believe(value, &self.field.possible)?))) {
-                Ok((gpu, value)) => {
-                    self.readings.push(Reading { gpu, at, value });
-                    let period = (i64::from(at) / (length * 1_000)) as usize;
-                    if latest.replace(period) != Some(period) {
-                        self.all.series[period] += 1;
-                    }
-                }
-                Err(reason) => dropped.add(reason, 1),
-            }
-        }
-    }
-
-    /// The field is read whole: puts its readings in order of period, GPU and time, and keeps one
-    /// for each GPU and time. (A GPU has several series when dcgm-exporter maps it to several
-    /// jobs; they are copies of one another. Should they differ, the largest value is kept.)
-    pub fn finish(self) {
-        let mut readings = self.readings;
-        let length = self.all.range.length as u32 * 1_000;
-        readings.sort_unstable_by(|a, b| {
-            (a.at / length, a.gpu, a.at)
-                .cmp(&(b.at / length, b.gpu, b.at))
-                .then(b.value.total_cmp(&a.value))
-        });
-        readings.dedup_by_key(|reading| (reading.gpu, reading.at));
-        self.all.fields.push((self.field, readings));
     }
 }
 
@@ -319,29 +300,22 @@ mod tests {
     struct Read {
         readings: Readings<'static>,
         fleet: Fleet,
-        dropped: Dropped,
     }
 
     fn read(series: &[Series]) -> Read {
-        let field = Box::leak(Box::new(catalog::find("DCGM_FI_DEV_GPU_UTIL").unwrap()));
+        let field = catalog::find("DCGM_FI_DEV_GPU_UTIL").unwrap();
         let mut fleet = Fleet::new(&["instance_id".to_owned()]);
-        let mut dropped = Dropped::default();
-        let mut readings = Readings::new(TWO_MINUTES);
-        let mut of_field = readings.field(field);
+        let mut readings = Readings::new(TWO_MINUTES, Vec::leak(vec![field]));
         for (labels, samples) in series {
             let gpu = fleet.identify(&labels.map(str::to_owned));
             let samples: Vec<Sample> = samples
                 .iter()
                 .map(|(at, value)| (START * 1_000 + at, *value))
                 .collect();
-            of_field.series(gpu, &samples, &mut dropped);
+            readings.take(0, gpu, &samples);
         }
-        of_field.finish();
-        Read {
-            readings,
-            fleet,
-            dropped,
-        }
+        readings.sort(0);
+        Read { readings, fleet }
     }
 
     impl Read {
@@ -429,7 +403,7 @@ mod tests {
         dropped.add(DropReason::NotANumber, 1);
         dropped.add(DropReason::OutOfRange, 1);
         dropped.add(DropReason::NoGpu, 2);
-        assert_eq!(read.dropped, dropped);
+        assert_eq!(read.readings.dropped, dropped);
     }
 
     #[test]
