@@ -646,7 +646,7 @@ async fn a_period_too_large_for_the_function_s_memory_is_told_with_the_remedy() 
             ("PERIOD_SECONDS", "3600"),
         ])
         .await?;
-    let (error_type, message) = error_of(function.invoke(hourly(first)?).await?)?;
+    let (error_type, message) = function.invoke(hourly(first)?).await?.error()?;
     assert_eq!(error_type, "AmpRejected");
     assert!(
         message.contains("give the function more memory"),
