@@ -7,7 +7,6 @@ use crate::screen::Screen;
 /// The widest line of a command.
 const WIDTH: usize = 84;
 
-/// Of a longer output the lines in the middle are left out.
 const HEAD: usize = 8;
 const TAIL: usize = 3;
 
@@ -19,7 +18,11 @@ pub(crate) async fn run(account: &Account, words: &[&str]) -> anyhow::Result<Str
 /// Shows the command, runs it, and shows what it prints.
 pub(crate) async fn show(account: &Account, words: &[&str], screen: &Screen) -> anyhow::Result<()> {
     screen.command(&typed("aws", words))?;
-    let output = run(account, words).await?;
+    shortened(&run(account, words).await?, screen)
+}
+
+/// Shows an output, of a longer one its first and last lines.
+pub(crate) fn shortened(output: &str, screen: &Screen) -> anyhow::Result<()> {
     let lines: Vec<&str> = output.lines().collect();
     match lines.len().checked_sub(HEAD + TAIL) {
         Some(left_out) if left_out > 1 => {
@@ -27,7 +30,7 @@ pub(crate) async fn show(account: &Account, words: &[&str], screen: &Screen) -> 
             screen.note(format!("… {left_out} more lines"))?;
             screen.block(&lines[HEAD + left_out..].join("\n"))?;
         }
-        _ => screen.block(&output)?,
+        _ => screen.block(output)?,
     }
     Ok(())
 }

@@ -22,13 +22,14 @@ pub(crate) async fn create(account: &Account, screen: &Screen) -> anyhow::Result
     screen.heading("The stack")?;
     account.package().await?;
     screen.row("packaged", "templates and built functions, uploaded to S3")?;
-    show_data_sources(account, screen)?;
+    show_grafana(account, screen)?;
+    screen.note("AWS_ENDPOINT_URL leads the AWS CLI here; with AWS, type the same")?;
     change(account, "create-stack", None, screen).await?;
     let shown = "Stacks[0].Outputs[?contains(OutputKey,`Grafana`)].[OutputKey,OutputValue]";
     let outputs = ["cloudformation", "describe-stacks", "--stack-name", STACK];
     let table = ["--output", "table", "--query", shown];
     aws::show(account, &[&outputs[..], &table].concat(), screen).await?;
-    show_data_sources(account, screen)?;
+    show_grafana(account, screen)?;
     let default = account.grafana.defaults();
     ensure!(
         default == [DATA_SOURCE],
@@ -43,7 +44,7 @@ pub(crate) async fn set_up_again(account: &Account, screen: &Screen) -> anyhow::
     let words = ["lambda", "invoke", "--function-name", &function, "out.json"];
     screen.command(&aws::typed("aws", &words))?;
     let reply = account.invoke(&function, None).await?;
-    screen.block(&serde_json::to_string_pretty(&reply)?)?;
+    aws::shortened(&serde_json::to_string_pretty(&reply)?, screen)?;
     let action = &reply["dataSource"]["action"];
     ensure!(action == "unchanged", "the set-up run again says {action}");
     Ok(())
@@ -58,7 +59,7 @@ pub(crate) async fn rename_data_source(account: &Account, screen: &Screen) -> an
         screen,
     )
     .await?;
-    show_data_sources(account, screen)?;
+    show_grafana(account, screen)?;
     let source = account.grafana.source(DATA_SOURCE);
     let name = &source.context("the data source is there")?["name"];
     ensure!(name == NEW_NAME, "the data source is still called {name}");
@@ -76,14 +77,17 @@ pub(crate) async fn delete(account: &Account, screen: &Screen) -> anyhow::Result
         "the stack is {state:?}: {}",
         account.ministack.log()
     );
-    show_data_sources(account, screen)?;
+    show_grafana(account, screen)?;
     let live = account.amg.live();
     let credentials = live.accounts.len() + live.api_keys.len() + live.tokens;
     screen.row(
         "",
         format!("{credentials} service accounts, keys and tokens of ours"),
     )?;
-    let left = account.grafana.sources().len() + credentials;
+    let left = account.grafana.sources().len()
+        + account.grafana.folders().len()
+        + account.grafana.dashboards().len()
+        + credentials;
     ensure!(left == 0, "the stack has left something behind in Grafana");
     Ok(())
 }
@@ -121,23 +125,24 @@ async fn change(
 }
 
 /// What an administrator sees in Grafana.
-fn show_data_sources(account: &Account, screen: &Screen) -> anyhow::Result<()> {
+fn show_grafana(account: &Account, screen: &Screen) -> anyhow::Result<()> {
     let sources = account.grafana.sources();
     if sources.is_empty() {
-        screen.row("Grafana", "no data source")?;
+        screen.row("Grafana", "no data source, no dashboard")?;
     }
     for source in sources {
         let text = |key: &str| source[key].as_str().unwrap_or_default().to_owned();
-        let default = if source["isDefault"] == Value::Bool(true) {
-            ", the default"
-        } else {
-            ""
-        };
+        let is_default = source["isDefault"] == Value::Bool(true);
+        let default = if is_default { ", the default" } else { "" };
+        let (name, kind) = (text("name"), text("type"));
         screen.row(
             "Grafana",
-            format!("data source \"{}\"{default}", text("name")),
+            format!("data source \"{name}\", {kind}{default}"),
         )?;
-        screen.row("", format!("{} → {}", text("type"), text("url")))?;
+    }
+    for (_, dashboard) in account.grafana.dashboards() {
+        let title = dashboard["title"].as_str().unwrap_or_default();
+        screen.row("", format!("dashboard \"{title}\""))?;
     }
     Ok(())
 }

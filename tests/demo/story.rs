@@ -34,7 +34,6 @@ pub(crate) async fn tell(screen: &Screen) -> anyhow::Result<bool> {
     stack::delete(account, screen).await?;
 
     screen.heading("What the AWS CLI reads in CloudWatch")?;
-    screen.note("AWS_ENDPOINT_URL leads the AWS CLI here; with AWS, type the same")?;
     documents::list_metrics(account, &namespace, screen).await?;
     let end_ms = live.end * 1000;
     let scrapes = scraped::all_since(&parts.prometheus, parts.nodes.len(), end_ms).await?;

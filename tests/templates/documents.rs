@@ -1,25 +1,20 @@
 //! What the documents tell to type: every `make` has its target, and gets what that needs.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use harness::project::repository;
 
 use crate::run;
 
-const DOCUMENTS: [&str; 4] = [
-    "README.md",
-    "docs/deploy.md",
-    "docs/requirements.md",
-    "docs/troubleshooting.md",
-];
-
 #[test]
 fn make_understands_what_the_documents_tell_to_type() {
     let makefile = fs::read_to_string(repository("Makefile")).unwrap();
     let mut typed = 0;
-    for document in DOCUMENTS {
-        let text = fs::read_to_string(repository(document)).unwrap();
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        let document = document.display();
         for command in commands(&text) {
             let target = command.split_whitespace().nth(1).unwrap();
             let has_target = makefile.contains(&format!("\n{target}: "));
@@ -36,6 +31,15 @@ fn make_understands_what_the_documents_tell_to_type() {
         }
     }
     assert!(typed > 10, "only {typed} commands found");
+}
+
+fn documents() -> Vec<PathBuf> {
+    let docs = fs::read_dir(repository("docs")).unwrap();
+    let docs = docs.map(|entry| entry.unwrap().path());
+    let is_markdown = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "md");
+    docs.filter(is_markdown)
+        .chain([repository("README.md")])
+        .collect()
 }
 
 /// Every `make …` in a block of code or between backticks.
