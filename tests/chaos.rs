@@ -30,6 +30,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::fault::{FAULTS, Fault, Form};
 use crate::kind::Setting;
@@ -65,17 +66,24 @@ async fn main() -> ExitCode {
         println!("{}", HELP.trim_end());
         return ExitCode::SUCCESS;
     }
-    let nothing_lost = tokio::select! {
-        nothing_lost = chaos(&arguments) => nothing_lost,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("stopped")),
-    };
-    match nothing_lost {
+    match chaos_unless_stopped(&arguments).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("chaos: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Ends what it has started in any case.
+async fn chaos_unless_stopped(arguments: &[String]) -> anyhow::Result<bool> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        nothing_lost = chaos(arguments) => nothing_lost,
+        _ = interrupt.recv() => anyhow::bail!("stopped"),
+        _ = terminate.recv() => anyhow::bail!("stopped"),
     }
 }
 
