@@ -66,12 +66,7 @@ impl World {
 
     /// One more execution environment, as Lambda starts one for an invocation at the same time.
     pub(crate) async fn another_function(&self) -> Function {
-        self.another_function_with(&[]).await
-    }
-
-    /// The same with other variables.
-    pub(crate) async fn another_function_with(&self, env: &[(&'static str, &str)]) -> Function {
-        start(&self.amg, &self.identity_center, env).await
+        start(&self.amg, &self.identity_center, &[]).await
     }
 
     /// `events/grafana-datasource-setup/<case>.json`, its answer redirected to our bucket.
