@@ -41,6 +41,11 @@ async fn hostile_properties_are_told_one_by_one_and_touch_nothing() {
         "AmpRegion",
         "DataSourceName",
         "DataSourceUid",
+        "CloudWatchDataSourceName",
+        "DashboardFolder",
+        "DashboardOverwrite",
+        "GrafanaAdmins",
+        "GrafanaViewers",
     ] {
         assert!(reason.contains(name), "{name} in {reason}");
     }

@@ -46,12 +46,9 @@ async fn one_deploy_leaves_nothing_to_do_in_grafana() {
     assert_eq!(grafana.dashboards(), []);
     assert_eq!(grafana.folders(), []);
     assert_roles(&world, &[(by_hand, "ADMIN")]);
-}
 
-#[tokio::test]
-async fn a_misspelt_address_undoes_the_deploy_and_is_named() {
-    let world = World::start().await;
-    let lists = lists("eve@example.com", "");
+    // A misspelt address undoes the deploy, and is named.
+    let lists = self::lists("eve@example.com", "");
     let state = world.create_monitoring(&refer(&lists)).await.unwrap_err();
     assert_eq!(state, "ROLLBACK_COMPLETE");
     let reasons = "StackEvents[?LogicalResourceId=='GrafanaDataSource'].ResourceStatusReason";
@@ -63,7 +60,7 @@ async fn a_misspelt_address_undoes_the_deploy_and_is_named() {
         reasons.contains("doesn't know eve@example.com"),
         "{reasons}"
     );
-    assert!(world.account.grafana.sources().is_empty());
+    assert_eq!(grafana.sources().len(), 0);
 }
 
 /// As the CLI takes them, in which a comma has to be quoted.
