@@ -71,7 +71,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         Kind::AmpHuge,
         [2, 2],
         PATIENCE,
-        &["AmpUnavailable", "AmpRejected"],
+        &["AmpUnavailable", "AmpRejected", "complete"],
     ),
     fault(
         "remote_write is down",
