@@ -165,6 +165,21 @@ async fn a_grafana_that_only_fails_is_told_with_its_last_answer() {
 }
 
 #[tokio::test]
+async fn a_redirect_is_not_followed_and_so_never_sees_the_token() {
+    let world = World::new(12).await;
+    world
+        .grafana
+        .faults()
+        .inject_always(LIST, Fault::Status(302));
+    let answer = world.request(&world.event("create")).await;
+    assert!(
+        reason(&answer, "GrafanaRejected").contains("302"),
+        "{answer}"
+    );
+    world.assert_no_credential_left();
+}
+
+#[tokio::test]
 async fn a_response_url_that_fails_twice_gets_one_response() {
     let world = World::new(12).await;
     world.bucket.faults().inject("PUT", 2, Fault::Status(503));

@@ -14,7 +14,11 @@ use std::{
 
 use axum::{
     body::Bytes,
-    http::{Method, header::AUTHORIZATION, request::Parts},
+    http::{
+        HeaderValue, Method,
+        header::{AUTHORIZATION, LOCATION},
+        request::Parts,
+    },
     response::Response,
 };
 use percent_encoding::percent_decode_str;
@@ -325,7 +329,13 @@ impl Service for State {
     }
 
     fn failure(&self, status: u16) -> Response {
-        answer(status, &json!({"message": format!("fault {status}")}))
+        let mut failure = answer(status, &json!({"message": format!("fault {status}")}));
+        if failure.status().is_redirection() {
+            // pkg/middleware/auth.go, notAuthorized
+            let login = HeaderValue::from_static("/login");
+            failure.headers_mut().insert(LOCATION, login);
+        }
+        failure
     }
 
     fn faults(&self) -> &Faults {
