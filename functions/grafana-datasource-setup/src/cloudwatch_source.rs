@@ -2,27 +2,19 @@
 
 use serde_json::json;
 
+use crate::config::WantedCloudWatch;
 use crate::data_source::{DataSource, Mark, Plan, Sought, WORKSPACE_ROLE};
 use crate::error::SetupError;
 
 const UID: &str = "amazon-cloudwatch";
 const CLOUDWATCH: &str = "cloudwatch";
 
-/// The data source wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// What people see.
-    pub name: String,
-    /// Where panels look first.
-    pub region: String,
-}
-
 /// The data source there is: ours, or one that a person made under the same name.
 ///
 /// # Errors
 /// The name or uid belongs to a data source of another kind.
 pub fn find<'a>(
-    wanted: &Wanted,
+    wanted: &WantedCloudWatch,
     sources: &'a [DataSource],
 ) -> Result<Option<&'a DataSource>, SetupError> {
     let sought = Sought {
@@ -35,7 +27,7 @@ pub fn find<'a>(
 }
 
 /// Decides what to write for `wanted`, on behalf of the resource whose data source is `owner`.
-pub fn plan(wanted: &Wanted, owner: &str, found: Option<&DataSource>) -> Plan {
+pub fn plan(wanted: &WantedCloudWatch, owner: &str, found: Option<&DataSource>) -> Plan {
     let Some(found) = found else {
         return Plan::Create(as_wanted(DataSource::new(UID, CLOUDWATCH), wanted, owner));
     };
@@ -53,7 +45,7 @@ pub fn plan(wanted: &Wanted, owner: &str, found: Option<&DataSource>) -> Plan {
 }
 
 /// Keys: pkg/tsdb/cloudwatch/models/settings.go.
-fn as_wanted(mut source: DataSource, wanted: &Wanted, owner: &str) -> DataSource {
+fn as_wanted(mut source: DataSource, wanted: &WantedCloudWatch, owner: &str) -> DataSource {
     source.name.clone_from(&wanted.name);
     source.set("authType", &json!(WORKSPACE_ROLE));
     source.set("defaultRegion", &json!(wanted.region));
@@ -65,8 +57,8 @@ fn as_wanted(mut source: DataSource, wanted: &Wanted, owner: &str) -> DataSource
 mod tests {
     use super::*;
 
-    fn wanted() -> Wanted {
-        Wanted {
+    fn wanted() -> WantedCloudWatch {
+        WantedCloudWatch {
             name: "Amazon CloudWatch".into(),
             region: "us-east-2".into(),
         }
@@ -107,7 +99,7 @@ mod tests {
         for (what, wanted, owner) in [
             (
                 "name",
-                Wanted {
+                WantedCloudWatch {
                     name: "CloudWatch".into(),
                     ..wanted()
                 },
@@ -115,7 +107,7 @@ mod tests {
             ),
             (
                 "region",
-                Wanted {
+                WantedCloudWatch {
                     region: "us-west-2".into(),
                     ..wanted()
                 },

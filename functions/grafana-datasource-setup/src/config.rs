@@ -13,7 +13,6 @@ use startup::Environment;
 use crate::error::SetupError;
 use crate::people::{Name, Roster};
 use crate::value::{amp_url, flag, name, region, title, uid, workspace_id};
-use crate::{cloudwatch_source, folder};
 
 /// One setting: its variable for manual runs, its property for CloudFormation.
 struct Setting {
@@ -100,9 +99,9 @@ pub struct Settings {
     /// The data source wanted.
     pub wanted: Wanted,
     /// The CloudWatch data source, if wanted.
-    pub cloudwatch: Option<cloudwatch_source::Wanted>,
+    pub cloudwatch: Option<WantedCloudWatch>,
     /// The folder of dashboards, if wanted.
-    pub folder: Option<folder::Wanted>,
+    pub folder: Option<WantedFolder>,
     /// Who shall have which role.
     pub people: Roster,
 }
@@ -118,6 +117,24 @@ pub struct Wanted {
     pub url: WorkspaceUrl,
     /// The region that requests to AMP are signed for.
     pub region: String,
+}
+
+/// The CloudWatch data source wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedCloudWatch {
+    /// What people see.
+    pub name: String,
+    /// Where panels look first.
+    pub region: String,
+}
+
+/// The folder of dashboards wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedFolder {
+    /// What people see.
+    pub title: String,
+    /// Save dashboards that a person has changed, too.
+    pub overwrite: bool,
 }
 
 impl Settings {
@@ -190,19 +207,19 @@ impl Reader<'_> {
         })
     }
 
-    fn cloudwatch(&mut self) -> Option<Option<cloudwatch_source::Wanted>> {
+    fn cloudwatch(&mut self) -> Option<Option<WantedCloudWatch>> {
         let Some(name) = self.or(&CLOUDWATCH_NAME, None, |text| name(text).map(Some))? else {
             return Some(None);
         };
         // Where `dcgm-to-cloudwatch`, of the same stack, publishes.
         let region = self.environment.required(HOME_REGION, region)?;
-        Some(Some(cloudwatch_source::Wanted { name, region }))
+        Some(Some(WantedCloudWatch { name, region }))
     }
 
-    fn folder(&mut self) -> Option<Option<folder::Wanted>> {
+    fn folder(&mut self) -> Option<Option<WantedFolder>> {
         let title = self.or(&FOLDER, None, |text| title(text).map(Some));
         let overwrite = self.or(&OVERWRITE, false, flag)?;
-        Some(title?.map(|title| folder::Wanted { title, overwrite }))
+        Some(title?.map(|title| WantedFolder { title, overwrite }))
     }
 
     fn people(&mut self) -> Option<Roster> {
@@ -366,12 +383,9 @@ mod tests {
         ];
         let settings = read(None, &[&required[..], &asked].concat()).unwrap();
         let (name, region) = ("Amazon CloudWatch".into(), "eu-west-1".into());
-        assert_eq!(
-            settings.cloudwatch,
-            Some(cloudwatch_source::Wanted { name, region })
-        );
+        assert_eq!(settings.cloudwatch, Some(WantedCloudWatch { name, region }));
         let (title, overwrite) = ("GPUs".into(), true);
-        assert_eq!(settings.folder, Some(folder::Wanted { title, overwrite }));
+        assert_eq!(settings.folder, Some(WantedFolder { title, overwrite }));
     }
 
     #[test]

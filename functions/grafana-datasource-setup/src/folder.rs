@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Settings;
+use crate::config::{Settings, WantedFolder};
 use crate::dashboard::{self, Dashboard, Saved};
 use crate::data_source::DataSource;
 use crate::error::SetupError;
@@ -15,15 +15,6 @@ const UID: &str = "gpu-monitoring";
 
 /// The first Grafana that the dashboards are written for.
 const FIRST_WITH_DASHBOARDS: u32 = 10;
-
-/// The folder wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// What people see.
-    pub title: String,
-    /// Save dashboards that a person has changed, too.
-    pub overwrite: bool,
-}
 
 /// A folder at the top of Grafana (pkg/api/dtos/folder.go).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +72,7 @@ pub async fn set_up(
 
 async fn set_up_folder(
     grafana: &Grafana<'_>,
-    wanted: &Wanted,
+    wanted: &WantedFolder,
     dry_run: bool,
 ) -> Result<(Folder, Action), SetupError> {
     let attempt = || async {
