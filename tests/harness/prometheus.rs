@@ -30,6 +30,10 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// How often a fresh port is tried, should somebody else take the one just found free.
 const PORT_ATTEMPTS: usize = 5;
 
+/// In place of an empty file, with which 2.53 collects garbage without end
+/// (<https://github.com/prometheus/prometheus/issues/16029>).
+const DEFAULTS: &str = "global: {}\n";
+
 /// What a [`Prometheus`] starts with.
 #[derive(Debug, Default)]
 pub struct Options {
@@ -74,7 +78,10 @@ impl Prometheus {
         for _ in 0..PORT_ATTEMPTS {
             prometheus.port = free_port()?;
             let own_address = format!("127.0.0.1:{}", prometheus.port);
-            let config = options.config.replace("127.0.0.1:9090", &own_address);
+            let config = match options.config.as_str() {
+                "" => DEFAULTS.to_owned(),
+                config => config.replace("127.0.0.1:9090", &own_address),
+            };
             fs::write(prometheus.path("prometheus.yml"), config)?;
             match prometheus.restart().await {
                 Err(error) if format!("{error:#}").contains("address already in use") => {
