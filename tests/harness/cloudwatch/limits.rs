@@ -3,6 +3,7 @@
 //! pages of its types; the messages are CloudWatch's own where users have quoted them.
 
 use std::collections::BTreeMap;
+use std::fmt::Arguments;
 
 use super::api::{Dimension, MetricDatum, PutMetricDataInput, StatisticSet, StatisticValues};
 use super::failure::{Failure, Refusal};
@@ -60,12 +61,12 @@ pub(super) fn check(input: PutMetricDataInput, now_ms: i64) -> Result<Vec<Datum>
     let namespace = check.namespace(input.namespace);
     let datums = input.metric_data.unwrap_or_default();
     if datums.is_empty() {
-        check.missing("MetricData");
+        check.missing(format_args!("MetricData"));
     }
-    check.size("MetricData", datums.len(), MOST_DATUMS);
+    check.size(format_args!("MetricData"), datums.len(), MOST_DATUMS);
     let datums = (1..)
         .zip(datums)
-        .map(|(n, datum)| check.datum(&namespace, &format!("MetricData.member.{n}"), datum))
+        .map(|(n, datum)| check.datum(&namespace, format_args!("MetricData.member.{n}"), datum))
         .collect();
     check.verdict().map(|()| datums)
 }
@@ -89,7 +90,7 @@ impl Check {
         Err(failure.because(messages.join("\n")))
     }
 
-    fn missing(&mut self, parameter: &str) {
+    fn missing(&mut self, parameter: Arguments<'_>) {
         let message = format!("The parameter {parameter} is required.");
         self.violations.push((Failure::MissingParameter, message));
     }
@@ -99,7 +100,7 @@ impl Check {
             .push((Failure::InvalidParameterValue, message));
     }
 
-    fn size(&mut self, collection: &str, size: usize, most: usize) {
+    fn size(&mut self, collection: Arguments<'_>, size: usize, most: usize) {
         if size > most {
             self.invalid(format!(
                 "The collection {collection} must not have a size greater than {most}."
@@ -108,8 +109,8 @@ impl Check {
     }
 
     fn namespace(&mut self, namespace: Option<String>) -> String {
-        let namespace = self.text("Namespace", namespace, LONGEST_NAME);
-        self.no_leading_colon("Namespace", &namespace);
+        let namespace = self.text(format_args!("Namespace"), namespace, LONGEST_NAME);
+        self.no_leading_colon(format_args!("Namespace"), &namespace);
         // "you should not specify a namespace that begins with AWS/"
         if namespace.starts_with("AWS/") {
             self.invalid("The value AWS/ for parameter Namespace is invalid.".into());
@@ -117,40 +118,43 @@ impl Check {
         namespace
     }
 
-    fn datum(&mut self, namespace: &str, at: &str, datum: MetricDatum) -> Datum {
+    fn datum(&mut self, namespace: &str, at: Arguments<'_>, mut datum: MetricDatum) -> Datum {
         Datum {
             namespace: namespace.to_owned(),
             name: self.text(
-                &format!("{at}.MetricName"),
-                datum.metric_name.clone(),
+                format_args!("{at}.MetricName"),
+                datum.metric_name.take(),
                 LONGEST_NAME,
             ),
-            dimensions: self.dimensions(at, datum.dimensions.as_deref().unwrap_or_default()),
+            dimensions: self.dimensions(at, datum.dimensions.take().unwrap_or_default()),
             timestamp_ms: self.timestamp(at, datum.timestamp.map_or(self.now_ms, |t| t.0)),
             values: self.values(at, &datum),
             statistics: datum
                 .statistic_values
-                .map(|set| self.statistic_set(&format!("{at}.StatisticValues"), &set)),
+                .map(|set| self.statistic_set(format_args!("{at}.StatisticValues"), &set)),
             storage_resolution: self.storage_resolution(at, datum.storage_resolution),
             unit: self.unit(at, datum.unit),
         }
     }
 
-    fn dimensions(&mut self, at: &str, dimensions: &[Dimension]) -> BTreeMap<String, String> {
+    fn dimensions(
+        &mut self,
+        at: Arguments<'_>,
+        dimensions: Vec<Dimension>,
+    ) -> BTreeMap<String, String> {
         self.size(
-            &format!("{at}.Dimensions"),
+            format_args!("{at}.Dimensions"),
             dimensions.len(),
             MOST_DIMENSIONS,
         );
         let mut by_name = BTreeMap::new();
         for (n, dimension) in (1..).zip(dimensions) {
-            let at = format!("{at}.Dimensions.member.{n}");
-            let parameter = format!("{at}.Name");
-            let name = self.text(&parameter, dimension.name.clone(), LONGEST_NAME);
-            self.no_leading_colon(&parameter, &name);
+            let at = format_args!("{at}.Dimensions.member.{n}");
+            let name = self.text(format_args!("{at}.Name"), dimension.name, LONGEST_NAME);
+            self.no_leading_colon(format_args!("{at}.Name"), &name);
             let value = self.text(
-                &format!("{at}.Value"),
-                dimension.value.clone(),
+                format_args!("{at}.Value"),
+                dimension.value,
                 LONGEST_DIMENSION_VALUE,
             );
             if by_name.insert(name, value).is_some() {
@@ -160,7 +164,7 @@ impl Check {
         by_name
     }
 
-    fn timestamp(&mut self, at: &str, timestamp_ms: i64) -> i64 {
+    fn timestamp(&mut self, at: Arguments<'_>, timestamp_ms: i64) -> i64 {
         let age_ms = self.now_ms - timestamp_ms;
         if !(-LONGEST_FUTURE_MS..=LONGEST_PAST_MS).contains(&age_ms) {
             self.invalid(format!(
@@ -171,25 +175,25 @@ impl Check {
     }
 
     /// Value, or Values with Counts, as values and how often each occurred.
-    fn values(&mut self, at: &str, datum: &MetricDatum) -> Vec<(f64, f64)> {
+    fn values(&mut self, at: Arguments<'_>, datum: &MetricDatum) -> Vec<(f64, f64)> {
         let values = datum.values.as_deref().unwrap_or_default();
         let counts = datum.counts.as_deref().unwrap_or_default();
         self.one_kind_of_value(at, datum, !values.is_empty());
-        self.size(&format!("{at}.Values"), values.len(), MOST_VALUES);
+        self.size(format_args!("{at}.Values"), values.len(), MOST_VALUES);
         if !counts.is_empty() && counts.len() != values.len() {
             self.invalid(format!(
                 "The parameters {at}.Values and {at}.Counts must be of the same size."
             ));
         }
         for (n, count) in (1..).zip(counts) {
-            self.count(&format!("{at}.Counts.member.{n}"), count.0);
+            self.count(format_args!("{at}.Counts.member.{n}"), count.0);
         }
         for (n, value) in (1..).zip(values) {
-            self.value(&format!("{at}.Values.member.{n}"), value.0);
+            self.value(format_args!("{at}.Values.member.{n}"), value.0);
         }
         match datum.value {
             Some(Number(value)) => {
-                self.value(&format!("{at}.Value"), value);
+                self.value(format_args!("{at}.Value"), value);
                 vec![(value, 1.0)]
             }
             // "If you omit the Counts array, the default of 1 is used"
@@ -204,7 +208,7 @@ impl Check {
     /// CloudWatch has been seen to accept Values together with StatisticValues, undocumented and
     /// without a meaning; nobody should send it, so it is refused like the other pairs.
     /// <https://github.com/localstack/localstack/blob/main/tests/aws/services/cloudwatch/test_cloudwatch.py>
-    fn one_kind_of_value(&mut self, at: &str, datum: &MetricDatum, has_values: bool) {
+    fn one_kind_of_value(&mut self, at: Arguments<'_>, datum: &MetricDatum, has_values: bool) {
         let kinds = [
             ("Value", datum.value.is_some()),
             ("Values", has_values),
@@ -230,12 +234,12 @@ impl Check {
         }
     }
 
-    fn statistic_set(&mut self, at: &str, set: &StatisticValues) -> StatisticSet {
+    fn statistic_set(&mut self, at: Arguments<'_>, set: &StatisticValues) -> StatisticSet {
         let mut member = |name: &str, number: Option<Number>| {
-            let parameter = format!("{at}.{name}");
+            let parameter = format_args!("{at}.{name}");
             match number {
-                Some(Number(value)) => self.value(&parameter, value),
-                None => self.missing(&parameter),
+                Some(Number(value)) => self.value(parameter, value),
+                None => self.missing(parameter),
             }
             number.map_or(f64::NAN, |number| number.0)
         };
@@ -245,7 +249,7 @@ impl Check {
             minimum: member("Minimum", set.minimum),
             maximum: member("Maximum", set.maximum),
         };
-        self.count(&format!("{at}.SampleCount"), set.sample_count);
+        self.count(format_args!("{at}.SampleCount"), set.sample_count);
         if set.maximum < set.minimum {
             self.invalid(format!(
                 "The parameter {at}.Maximum must be greater than {at}.Minimum."
@@ -254,7 +258,7 @@ impl Check {
         set
     }
 
-    fn value(&mut self, parameter: &str, value: f64) {
+    fn value(&mut self, parameter: Arguments<'_>, value: f64) {
         let in_range = value == 0.0 || (SMALLEST_VALUE..=LARGEST_VALUE).contains(&value.abs());
         if !in_range {
             self.invalid(format!(
@@ -263,7 +267,7 @@ impl Check {
         }
     }
 
-    fn count(&mut self, parameter: &str, count: f64) {
+    fn count(&mut self, parameter: Arguments<'_>, count: f64) {
         if !(count > 0.0 && count.is_finite()) {
             self.invalid(format!(
                 "The value {count:?} for parameter {parameter} is invalid."
@@ -271,7 +275,7 @@ impl Check {
         }
     }
 
-    fn unit(&mut self, at: &str, unit: Option<String>) -> String {
+    fn unit(&mut self, at: Arguments<'_>, unit: Option<String>) -> String {
         let unit = unit.unwrap_or_else(|| "None".into());
         if !UNITS.split(", ").any(|known| known == unit) {
             self.invalid(format!(
@@ -282,7 +286,7 @@ impl Check {
     }
 
     /// "Valid values are 1 and 60. [...] if you do not specify it the default of 60 is used."
-    fn storage_resolution(&mut self, at: &str, seconds: Option<i64>) -> i64 {
+    fn storage_resolution(&mut self, at: Arguments<'_>, seconds: Option<i64>) -> i64 {
         let seconds = seconds.unwrap_or(60);
         if ![1, 60].contains(&seconds) {
             self.invalid(format!(
@@ -295,7 +299,7 @@ impl Check {
     /// "must contain only ASCII characters, must include at least one non-whitespace character [...]
     /// ASCII control characters are not supported". Blank counts as absent:
     /// <https://github.com/awslabs/amazon-kinesis-producer/pull/594>.
-    fn text(&mut self, parameter: &str, text: Option<String>, longest: usize) -> String {
+    fn text(&mut self, parameter: Arguments<'_>, text: Option<String>, longest: usize) -> String {
         let text = text.unwrap_or_default();
         if text.trim().is_empty() {
             self.missing(parameter);
@@ -320,7 +324,7 @@ impl Check {
     }
 
     /// Pattern `[^:].*` of a namespace; a dimension name "cannot start with a colon (:)".
-    fn no_leading_colon(&mut self, parameter: &str, text: &str) {
+    fn no_leading_colon(&mut self, parameter: Arguments<'_>, text: &str) {
         if text.starts_with(':') {
             self.invalid(format!(
                 "The value {text} for parameter {parameter} is invalid."
