@@ -34,6 +34,7 @@ async fn start() -> (CloudWatch, Client) {
     let retries = RetryConfig::standard().with_initial_backoff(Duration::ZERO);
     let config = aws_sdk_cloudwatch::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(startup::sdk_http(reqwest::Client::new()))
         .region(Region::from_static("us-east-2"))
         .credentials_provider(Credentials::new(
             "AKIDEXAMPLE",

@@ -316,6 +316,7 @@ fn client(double: &ManagedGrafana, secret: &str) -> Client {
     let keys = Credentials::new(keys.access_key_id, secret, keys.session_token, None, "test");
     let config = aws_sdk_grafana::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(startup::sdk_http(reqwest::Client::new()))
         .credentials_provider(keys)
         .region(Region::new(REGION))
         .endpoint_url(double.url())

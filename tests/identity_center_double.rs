@@ -26,6 +26,7 @@ fn config(url: String, region: &'static str) -> SdkConfig {
     let credentials = Credentials::new(id, secret, keys.session_token, None, "test");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(startup::sdk_http(reqwest::Client::new()))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .retry_config(RetryConfig::disabled())
         .region(Region::new(region))

@@ -26,6 +26,7 @@ async fn a_panic_gives_the_credential_back() {
         let (id, secret) = (keys.access_key_id, keys.secret_access_key);
         let config = Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
+            .http_client(startup::sdk_http(reqwest::Client::new()))
             .credentials_provider(Credentials::new(
                 id,
                 secret,

@@ -106,6 +106,17 @@ impl AskError {
     }
 }
 
+/// The function's HTTP client, for AMP and for the AWS SDK.
+///
+/// # Errors
+/// The TLS library can't be set up.
+pub fn http_client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+}
+
 /// A client of one AMP workspace.
 #[derive(Clone, Debug)]
 pub struct Amp {
@@ -119,26 +130,20 @@ pub struct Amp {
 impl Amp {
     /// A client that signs for `region` with what `credentials` gives at each request, and takes no
     /// reply over `budget`.
-    ///
-    /// # Errors
-    /// The TLS library can't be set up.
     pub fn new(
         workspace: WorkspaceUrl,
         region: String,
         credentials: SharedCredentialsProvider,
+        http: reqwest::Client,
         budget: Budget,
-    ) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             workspace,
             region,
             credentials,
             http,
             budget,
-        })
+        }
     }
 
     /// Asks for the raw samples of `query` over `periods`, again and again until `deadline` while

@@ -12,12 +12,13 @@ use grafana_datasource_setup::identity_center::IdentityCenter;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     startup::log(&["grafana_datasource_setup"]);
+    let http = http_client()?;
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(3))
         .operation_attempt_timeout(Duration::from_secs(8))
         .operation_timeout(Duration::from_secs(30))
         .build();
     let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(startup::sdk_http(http.clone()))
         .retry_config(RetryConfig::standard().with_max_attempts(4))
         .timeout_config(timeouts)
         .load()
@@ -28,7 +29,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             sso: aws_sdk_ssoadmin::Client::new(&aws),
             directory: aws_sdk_identitystore::Client::new(&aws),
         },
-        http: http_client()?,
+        http,
         variables: variable,
     };
     startup::serve(|event| setup.handle(event, now())).await

@@ -4,10 +4,12 @@
 mod environment;
 mod init;
 mod log;
+mod sdk_http;
 
 pub use environment::{Environment, InvalidEnvironment};
 pub use init::{report_init_error, serve};
 pub use log::log;
+pub use sdk_http::sdk_http;
 
 use std::error::Error;
 
