@@ -115,3 +115,15 @@ fn median<T: Copy>(values: &[T], size: impl Fn(&T) -> f64) -> Option<T> {
     sorted.sort_by(|a, b| size(a).total_cmp(&size(b)));
     sorted.get(sorted.len() / 2).copied()
 }
+
+/// Of all threads that live, by the scheduler's own nanoseconds: a tick of `stat` is 10 ms.
+/// <https://docs.kernel.org/scheduler/sched-stats.html>
+fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    let mut nanoseconds = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let statistics = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        let first = statistics.split_whitespace().next().unwrap_or_default();
+        nanoseconds += first.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}

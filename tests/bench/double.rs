@@ -12,13 +12,16 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// What a double has seen.
+use crate::cpu_time;
+
+/// What a double has seen and used.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Counted {
     pub(crate) calls: usize,
     /// Bodies on the wire, answers of AMP or requests to CloudWatch.
     pub(crate) bytes: usize,
     pub(crate) refused: usize,
+    pub(crate) cpu: Duration,
 }
 
 /// The child's side.
@@ -34,6 +37,7 @@ pub(crate) async fn serve(of: &[&str]) -> anyhow::Result<()> {
                 calls: requests.len(),
                 bytes: requests.iter().map(|request| request.response_bytes).sum(),
                 refused: requests.iter().filter(|r| r.status != Some(200)).count(),
+                cpu: cpu_time(std::process::id())?,
             }
         }
         ["cloudwatch", delay_ms] => {
@@ -49,6 +53,7 @@ pub(crate) async fn serve(of: &[&str]) -> anyhow::Result<()> {
                     .iter()
                     .filter(|request| request.outcome != Outcome::Accepted)
                     .count(),
+                cpu: cpu_time(std::process::id())?,
             }
         }
         _ => bail!("expected `double amp PROMETHEUS_URL DELAY_MS` or `double cloudwatch DELAY_MS`"),

@@ -1,7 +1,6 @@
 //! The built `dcgm-to-cloudwatch`, measured from the outside.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -9,6 +8,7 @@ use harness::lambda::{Function, bootstrap};
 use harness::pipeline::{FUNCTION, scheduled};
 use serde::Serialize;
 
+use crate::cpu_time;
 use crate::double::Double;
 use crate::fleet::Fleet;
 use crate::median;
@@ -36,6 +36,8 @@ pub(crate) struct Run {
     pub(crate) sent_bytes: usize,
     /// Answers of AMP on the wire.
     pub(crate) received_bytes: usize,
+    /// User and system of both doubles, on the same cores as the function.
+    pub(crate) doubles_cpu: Duration,
 }
 
 /// The median of several, each with all parts but Prometheus new.
@@ -96,17 +98,6 @@ async fn once(fleet: &Fleet, delay: Duration) -> anyhow::Result<Run> {
         requests: cloudwatch.calls / INVOCATIONS,
         sent_bytes: cloudwatch.bytes / INVOCATIONS,
         received_bytes: amp.bytes / INVOCATIONS,
+        doubles_cpu: (amp.cpu + cloudwatch.cpu) / INVOCATIONS as u32,
     })
-}
-
-/// Of all threads that live, by the scheduler's own nanoseconds: a tick of `stat` is 10 ms.
-/// <https://docs.kernel.org/scheduler/sched-stats.html>
-fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
-    let mut nanoseconds = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let statistics = fs::read_to_string(task?.path().join("schedstat"))?;
-        let first = statistics.split_whitespace().next().unwrap_or_default();
-        nanoseconds += first.parse::<u64>()?;
-    }
-    Ok(Duration::from_nanos(nanoseconds))
 }

@@ -35,6 +35,7 @@ impl fmt::Display for Row {
             seconds(run.cold),
             seconds(run.warm),
             seconds(run.cpu),
+            seconds(run.doubles_cpu),
             mebibytes(run.rss_kib),
             run.queries.to_string(),
             run.requests.to_string(),
@@ -58,10 +59,10 @@ impl fmt::Display for Row {
 
 pub(crate) fn tables(rows: &[Row], starts: &[ColdStart]) -> String {
     let mut text = machine();
-    text += "\n\n| nodes | delay a call | exec to reply | warm run | CPU | peak RSS | queries | \
+    text += "\n\n| nodes | delay a call | exec to reply | warm run | CPU | doubles' CPU | peak RSS | queries | \
              requests | received | sent | six queries alone: in sequence | at once | daemon cycle | \
              daemon CPU | daemon RSS | daemon calls |\n\
-             |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
+             |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
     for row in rows {
         let _ = write!(text, "{row}");
     }
