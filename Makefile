@@ -20,19 +20,27 @@ help: ## Lists the targets
 # ---- What is needed
 
 .PHONY: tools
-tools: $(VENV)/.complete $(VENV)/bin/prometheus ## Installs what is missing; Prometheus, cargo-lambda, AWS CLI and linters into .venv
-	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
-	@command -v cc >/dev/null || $(call apt,gcc libc6-dev)
+tools: demo-tools $(VENV)/.complete ## Installs what is missing; Prometheus, cargo-lambda, AWS CLI and linters into .venv
 	@command -v shellcheck >/dev/null || $(call apt,shellcheck)
 
-$(VENV)/.complete: requirements.txt
-	@command -v python3 >/dev/null || $(call apt,python3 python3-venv)
-	@echo "Installing the Python tools into $(VENV)"
-	@python3 -m venv $(VENV) || { $(call apt,python3-venv) && python3 -m venv $(VENV); }
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	@touch $@
+.PHONY: demo-tools
+demo-tools: $(VENV)/.demo $(VENV)/bin/prometheus
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || $(call apt,gcc libc6-dev)
 
-$(VENV)/bin/prometheus: | $(VENV)/.complete
+$(VENV)/.demo: requirements.txt
+	@command -v python3 >/dev/null || $(call apt,python3 python3-venv)
+	@echo "Installing AWS CLI and MiniStack into $(VENV)"
+	@python3 -m venv $(VENV) || { $(call apt,python3-venv) && python3 -m venv $(VENV); }
+	@$(call install,requirements.txt)
+
+$(VENV)/.complete: requirements-dev.txt $(VENV)/.demo
+	@echo "Installing cargo-lambda and linters into $(VENV)"
+	@$(call install,requirements-dev.txt)
+
+install = $(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $(1) && touch $@
+
+$(VENV)/bin/prometheus: | $(VENV)/.demo
 	@echo "Getting Prometheus into $(VENV)"
 	@tests/harness/prometheus/install.sh $(@D)
 
@@ -58,9 +66,12 @@ build: tools ## Builds both functions to target/lambda/<name>/bootstrap [ARCH=x8
 
 # ---- Try and test
 
+# The functions as cargo builds them fastest; `make test` runs those that are deployed.
 .PHONY: demo
-demo: build-here ## Deploys the stack on this machine and shows it at work; no AWS account needed
-	@cargo run --quiet --locked --package tests --bin demo
+demo: demo-tools ## Deploys the stack on this machine and shows it at work; no AWS account needed
+	@cargo build --locked --package tests --bin demo $(foreach name,$(FUNCTIONS),--package $(name) --bin $(name))
+	@for name in $(FUNCTIONS); do install -D "target/debug/$$name" "target/demo/$$name/bootstrap"; done
+	@BOOTSTRAP_DIR=target/demo target/debug/demo
 
 .PHONY: test
 test: build-here ## Runs every test; installs what they need first

@@ -45,7 +45,7 @@ impl Microburst {
             .stderr(log.try_clone()?)
             .stdout(log);
         let process = Group::spawn(&mut command)
-            .context("microburst does not start: install requirements.txt into .venv")?;
+            .context("microburst does not start: `make tools` installs it")?;
         let mut proxy = Self {
             process,
             url: format!("http://{}:{port}", Ipv4Addr::LOCALHOST),

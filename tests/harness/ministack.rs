@@ -70,7 +70,7 @@ impl MiniStack {
             .stderr(log.try_clone()?)
             .stdout(log);
         let process = Group::spawn(&mut command)
-            .context("ministack does not start: install requirements.txt into .venv")?;
+            .context("ministack does not start: `make tools` installs it")?;
         let mut stack = Self {
             process,
             port,
