@@ -42,16 +42,11 @@ impl State {
     }
 
     /// All of a request's datums, or none.
-    fn put(
-        &mut self,
-        body_bytes: usize,
-        input: Result<PutMetricDataInput, Refusal>,
-    ) -> Result<(), Refusal> {
+    fn put(&mut self, datums: Result<Vec<Datum>, Refusal>) -> Result<(), Refusal> {
         if let Some(failure) = self.failures.pop_front() {
             return Err(failure.into());
         }
-        limits::check_size(body_bytes)?;
-        let datums = limits::check(input?, self.now_ms())?;
+        let datums = datums?;
         let refused = |(holds, _): &&(Predicate, Failure)| datums.iter().any(holds);
         if let Some((_, failure)) = self.refused.iter().find(refused) {
             return Err((*failure).into());
@@ -136,14 +131,16 @@ impl Call<'_> {
         let decoded_bytes = body.as_ref().map_or(0, Vec::len);
         let input = body.and_then(|body| self.protocol.decode::<PutMetricDataInput>(&body));
         let datums = input.as_ref().ok().and_then(|i| i.metric_data.as_ref());
-        let datums = datums.map_or(0, Vec::len);
+        let count = datums.map_or(0, Vec::len);
+        let now_ms = lock(self.state).now_ms();
+        let datums = limits::check_size(decoded_bytes)
+            .and(input)
+            .and_then(|input| limits::check(input, now_ms));
 
         let mut state = lock(self.state);
-        let outcome = self
-            .authorized
-            .and_then(|()| state.put(decoded_bytes, input));
+        let outcome = self.authorized.and_then(|()| state.put(datums));
         state.requests.push(PutRequest {
-            datums,
+            datums: count,
             wire_bytes: self.body.len(),
             decoded_bytes,
             gzip: self.gzip,
@@ -163,7 +160,11 @@ impl Call<'_> {
             .authorized
             .and_then(|()| unpack(self.gzip, self.body))
             .and_then(|body| self.protocol.decode(&body))
-            .and_then(|input| operation(&lock(self.state), input));
+            .and_then(|input| {
+                let mut state = lock(self.state);
+                state.store.index();
+                operation(&state, input)
+            });
         self.protocol.answer(outcome)
     }
 }

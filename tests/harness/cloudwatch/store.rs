@@ -46,19 +46,26 @@ pub(super) struct Store {
     datums: Vec<Datum>,
     /// For each metric the places of its datums.
     metrics: BTreeMap<MetricKey, Vec<usize>>,
+    /// How many datums have their place there.
+    indexed: usize,
 }
 
 impl Store {
     pub(super) fn extend(&mut self, datums: Vec<Datum>) {
-        for datum in datums {
+        self.datums.extend(datums);
+    }
+
+    /// Makes all datums readable. Not done as they come: who publishes would wait for it.
+    pub(super) fn index(&mut self) {
+        for (place, datum) in self.datums.iter().enumerate().skip(self.indexed) {
             let key = MetricKey {
                 namespace: datum.namespace.clone(),
                 name: datum.name.clone(),
                 dimensions: datum.dimensions.clone(),
             };
-            self.metrics.entry(key).or_default().push(self.datums.len());
-            self.datums.push(datum);
+            self.metrics.entry(key).or_default().push(place);
         }
+        self.indexed = self.datums.len();
     }
 
     pub(super) fn datums(&self) -> &[Datum] {
