@@ -19,6 +19,22 @@ const DIRECTORY: &str = "arn:${AWS::Partition}:identitystore::*:identitystore/*,
                          arn:${AWS::Partition}:identitystore:::group/*, \
                          arn:${AWS::Partition}:identitystore:::user/*";
 
+/// For a token of the function's own, on every Grafana version.
+pub(crate) const CREDENTIAL: [&str; 9] = [
+    "grafana:CreateWorkspaceApiKey",
+    "grafana:CreateWorkspaceServiceAccount",
+    "grafana:CreateWorkspaceServiceAccountToken",
+    "grafana:DeleteWorkspaceApiKey",
+    "grafana:DeleteWorkspaceServiceAccount",
+    "grafana:DeleteWorkspaceServiceAccountToken",
+    "grafana:DescribeWorkspace",
+    "grafana:ListWorkspaceServiceAccountTokens",
+    "grafana:ListWorkspaceServiceAccounts",
+];
+
+/// For who may sign in.
+pub(crate) const PEOPLE: [&str; 2] = ["grafana:ListPermissions", "grafana:UpdatePermissions"];
+
 /// What Amazon Managed Grafana does with the rights of whoever calls UpdatePermissions.
 pub(crate) const THROUGH_GRAFANA: [&str; 14] = [
     "sso-directory:DescribeGroup",
@@ -72,26 +88,8 @@ const PERMISSIONS: [(&str, &[&str], &str); 16] = [
         &["sqs:SendMessage"],
         "DeadLetterQueue.Arn",
     ),
-    (
-        "GrafanaDataSourceSetupRole",
-        &[
-            "grafana:CreateWorkspaceApiKey",
-            "grafana:CreateWorkspaceServiceAccount",
-            "grafana:CreateWorkspaceServiceAccountToken",
-            "grafana:DeleteWorkspaceApiKey",
-            "grafana:DeleteWorkspaceServiceAccount",
-            "grafana:DeleteWorkspaceServiceAccountToken",
-            "grafana:DescribeWorkspace",
-            "grafana:ListWorkspaceServiceAccountTokens",
-            "grafana:ListWorkspaceServiceAccounts",
-        ],
-        GRAFANA,
-    ),
-    (
-        "GrafanaDataSourceSetupRole",
-        &["grafana:ListPermissions", "grafana:UpdatePermissions"],
-        GRAFANA,
-    ),
+    ("GrafanaDataSourceSetupRole", &CREDENTIAL, GRAFANA),
+    ("GrafanaDataSourceSetupRole", &PEOPLE, GRAFANA),
     ("GrafanaDataSourceSetupRole", &["sso:ListInstances"], "*"),
     (
         "GrafanaDataSourceSetupRole",

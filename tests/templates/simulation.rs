@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use iam_rs::{Decision, IAMPolicy, IAMRequest, PolicyEvaluator};
 use serde_json::{Value, json};
 
-use crate::permissions::THROUGH_GRAFANA;
+use crate::permissions::{CREDENTIAL, PEOPLE, THROUGH_GRAFANA};
 use crate::template::Template;
 
 const ACCOUNT: &str = "111122223333";
@@ -93,26 +93,8 @@ const CALLS: [(&str, &[&str], &str); 18] = [
         FUNCTION,
     ),
     ("DcgmToCloudWatchScheduleRole", &["sqs:SendMessage"], QUEUE),
-    (
-        "GrafanaDataSourceSetupRole",
-        &[
-            "grafana:CreateWorkspaceApiKey",
-            "grafana:CreateWorkspaceServiceAccount",
-            "grafana:CreateWorkspaceServiceAccountToken",
-            "grafana:DeleteWorkspaceApiKey",
-            "grafana:DeleteWorkspaceServiceAccount",
-            "grafana:DeleteWorkspaceServiceAccountToken",
-            "grafana:DescribeWorkspace",
-            "grafana:ListWorkspaceServiceAccountTokens",
-            "grafana:ListWorkspaceServiceAccounts",
-        ],
-        GRAFANA,
-    ),
-    (
-        "GrafanaDataSourceSetupRole",
-        &["grafana:ListPermissions", "grafana:UpdatePermissions"],
-        GRAFANA,
-    ),
+    ("GrafanaDataSourceSetupRole", &CREDENTIAL, GRAFANA),
+    ("GrafanaDataSourceSetupRole", &PEOPLE, GRAFANA),
     (
         "GrafanaDataSourceSetupRole",
         &["sso:ListInstances"],
