@@ -6,6 +6,7 @@ use aws_sdk_identitystore::config::Region;
 use aws_sdk_identitystore::types::{AlternateIdentifier, UniqueAttribute};
 use aws_sdk_ssoadmin::types::RegionScope;
 use aws_smithy_types::Document;
+use tokio::sync::OnceCell;
 
 use crate::deadline::Deadline;
 use crate::error::SetupError;
@@ -71,19 +72,15 @@ impl IdentityCenter {
         roster: &'a Roster,
         deadline: &Deadline,
     ) -> Result<Vec<Looked<'a>>, SetupError> {
-        let mut store = None;
+        let cell = OnceCell::new();
+        let store = || cell.get_or_try_init(|| self.store());
         let mut looked = Vec::new();
         for (name, role) in roster {
             deadline.doing(format!("looking {} up in IAM Identity Center", name.text()));
             let id = match name {
                 Name::UserId(id) => Some(id.clone()),
-                name => {
-                    if store.is_none() {
-                        store = Some(self.store().await?);
-                    }
-                    let store = store.as_ref().expect("BUG: just found");
-                    self.id(store, name).await?
-                }
+                Name::Group(group) => self.group(store().await?, group).await?,
+                Name::Email(email) => self.person(store().await?, email).await?,
             };
             looked.push((name, role, id));
         }
@@ -107,15 +104,11 @@ impl IdentityCenter {
         Err(SetupError::IdentityCenterOff)
     }
 
-    async fn id(&self, store: &Store, name: &Name) -> Result<Option<String>, SetupError> {
-        match name {
-            Name::UserId(id) => Ok(Some(id.clone())),
-            Name::Group(group) => self.group(store, group).await,
-            // Not every directory has addresses; where user names are addresses, they will do.
-            Name::Email(email) => match self.user(store, "emails.value", email).await? {
-                Some(id) => Ok(Some(id)),
-                None => self.user(store, "userName", email).await,
-            },
+    /// Not every directory has addresses; where user names are addresses, they will do.
+    async fn person(&self, store: &Store, email: &str) -> Result<Option<String>, SetupError> {
+        match self.user(store, "emails.value", email).await? {
+            Some(id) => Ok(Some(id)),
+            None => self.user(store, "userName", email).await,
         }
     }
 
