@@ -165,6 +165,16 @@ async fn a_grafana_that_only_fails_is_told_with_its_last_answer() {
 }
 
 #[tokio::test]
+async fn an_answer_without_end_is_given_up() {
+    let world = World::new(12).await;
+    world.grafana.faults().inject_always(LIST, Fault::Endless);
+    let answer = world.request(&world.event("create")).await;
+    let reason = reason(&answer, "GrafanaUnintelligible");
+    assert!(reason.contains("longer than"), "{answer}");
+    world.assert_no_credential_left();
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed_and_so_never_sees_the_token() {
     let world = World::new(12).await;
     world

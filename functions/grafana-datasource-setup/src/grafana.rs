@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(45);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The longest answers are lists of data sources and dashboards, some hundred bytes each.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Grafana's messages are a sentence; a proxy's can be a page.
 const MAX_MESSAGE_LENGTH: usize = 200;
 
@@ -136,6 +138,7 @@ impl<'a> Grafana<'a> {
             .with_total_delay(Some(PATIENCE));
         attempt
             .retry(pauses)
+            .when(|error| matches!(error, SetupError::GrafanaUnavailable { .. }))
             .notify(|error, _| self.deadline.doing(error.to_string()))
             .await
     }
@@ -159,18 +162,26 @@ impl<'a> Grafana<'a> {
                 .body(body.to_string());
         }
         let exchange = async {
-            let response = builder.send().await?;
-            let status = response.status();
-            Ok((status, response.bytes().await?))
+            let mut response = builder.send().await?;
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await?
+                && body.len() <= MAX_ANSWER_BYTES
+            {
+                body.extend_from_slice(&chunk);
+            }
+            Ok::<_, reqwest::Error>((response.status(), body))
         };
         match exchange.await {
+            Ok((_, body)) if body.len() > MAX_ANSWER_BYTES => {
+                let cause = format!("it is longer than {MAX_ANSWER_BYTES} bytes");
+                Err(SetupError::GrafanaUnintelligible { request, cause })
+            }
             Ok((status, body)) => Ok(Answer {
                 request,
                 status,
-                body: body.into(),
+                body,
             }),
             Err(error) => {
-                let error: reqwest::Error = error;
                 let cause = startup::chain(&error.without_url());
                 Err(SetupError::GrafanaUnavailable { request, cause })
             }

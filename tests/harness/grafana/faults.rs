@@ -19,6 +19,8 @@ pub enum Fault {
     Hang,
     /// It is done, and no answer ever comes.
     HangAfter,
+    /// Nothing is done, and the answer has no end.
+    Endless,
 }
 
 /// Faults to come, by operation.

@@ -1,6 +1,6 @@
 //! What the doubles of this folder's services have in common: a loopback server with faults.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -9,6 +9,7 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE, request::Parts},
     response::Response,
 };
+use futures_util::stream;
 use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -73,6 +74,11 @@ async fn answer<S: Service>(State(service): State<Arc<S>>, request: Request) -> 
         Some(Fault::HangAfter) => {
             service.serve(&parts, &body);
             std::future::pending().await
+        }
+        Some(Fault::Endless) => {
+            let blanks = Bytes::from(vec![b' '; 1 << 16]);
+            let blanks = stream::repeat_with(move || Ok::<_, Infallible>(blanks.clone()));
+            Response::new(Body::from_stream(blanks))
         }
     }
 }
