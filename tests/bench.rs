@@ -59,8 +59,14 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Nodes of a fleet that is measured but once: a run is half a minute then, and varies little.
-const ONCE_ABOVE: u32 = 1_000;
+/// How often a fleet is measured: a run of milliseconds varies most, one of seconds hardly.
+fn repeats(nodes: u32, runs: usize) -> usize {
+    match nodes {
+        0..=64 => runs * 5,
+        65..=1_000 => runs,
+        _ => 1,
+    }
+}
 
 async fn bench(options: &Options) -> anyhow::Result<()> {
     eprintln!("cold starts");
@@ -70,7 +76,7 @@ async fn bench(options: &Options) -> anyhow::Result<()> {
         progress(nodes, "loading Prometheus");
         let fleet = Fleet::start(nodes).await?;
         progress(nodes, "the six queries alone");
-        let runs = if nodes > ONCE_ABOVE { 1 } else { options.runs };
+        let runs = repeats(nodes, options.runs);
         let floor = floor::measure(&fleet, runs).await?;
         for &delay_ms in &options.delays_ms {
             let delay = Duration::from_millis(delay_ms);

@@ -12,7 +12,8 @@ usage: bench [--sizes 2,64,512,1000,10000] [--delays 0,15] [--runs 3]
 
   --sizes         nodes of 8 GPUs x 6 fields x 4 samples a minute
   --delays        milliseconds that AMP and CloudWatch take longer for each call
-  --runs          how often each is run (3), over 1,000 nodes once; the median is told
+  --runs          how often each is run (3), up to 64 nodes five times that, over 1,000
+                  once; the median is told
   --daemon-up-to  the largest size the Python daemon is run at (1000): it takes
                   24,000 calls for 10,000 nodes
   --python        the interpreter that has boto3 and requests (python3)
