@@ -73,12 +73,10 @@ demo: demo-tools ## Deploys the stack on this machine and shows it at work; no A
 	@for name in $(FUNCTIONS); do install -D "target/debug/$$name" "target/demo/$$name/bootstrap"; done
 	@BOOTSTRAP_DIR=target/demo target/debug/demo
 
-# Tests wait for clocks and services more than they compute.
-export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
-
+# More tests at once than cores: they wait for clocks and services more than they compute.
 .PHONY: test
 test: build-here ## Runs every test; installs what they need first
-	cargo test --locked --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --locked --workspace
 
 .PHONY: chaos
 chaos: build-here ## Breaks every part, one after the other, and counts what is lost [CHAOS=--help]
