@@ -22,6 +22,13 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// The reason holds `words`, and no credential stays behind.
+async fn assert_create_fails(world: &World, error_type: &str, words: &str) {
+    let answer = world.request(&world.event("create")).await;
+    assert!(reason(&answer, error_type).contains(words), "{answer}");
+    world.assert_no_credential_left();
+}
+
 #[tokio::test]
 async fn a_workspace_being_created_is_waited_for() {
     let world = World::new(12).await;
@@ -59,14 +66,9 @@ async fn a_failed_state_ends_the_run_at_once_with_its_name() {
         "UPGRADE_FAILED",
     ] {
         world.amg.set_statuses(&[status]);
-        let answer = world.request(&world.event("create")).await;
-        assert!(
-            reason(&answer, "WorkspaceUnusable").contains(status),
-            "{answer}"
-        );
+        assert_create_fails(&world, "WorkspaceUnusable", status).await;
     }
     assert_eq!(world.amg.calls("DescribeWorkspace"), 5, "no polling");
-    world.assert_no_credential_left();
 }
 
 #[tokio::test]
@@ -91,13 +93,8 @@ async fn a_grafana_that_forbids_is_not_asked_again() {
         .grafana
         .faults()
         .inject_always(ADD, Fault::Status(403));
-    let answer = world.request(&world.event("create")).await;
-    assert!(
-        reason(&answer, "GrafanaRejected").contains("403"),
-        "{answer}"
-    );
+    assert_create_fails(&world, "GrafanaRejected", "403").await;
     assert_eq!(world.grafana.sources().len(), 1);
-    world.assert_no_credential_left();
 }
 
 #[tokio::test]
@@ -111,12 +108,7 @@ async fn a_conflict_is_read_again_and_settled() {
         .grafana
         .faults()
         .inject_always(CHANGE, Fault::Status(409));
-    let answer = world.request(&world.event("create")).await;
-    assert!(
-        reason(&answer, "GrafanaRejected").contains("409"),
-        "{answer}"
-    );
-    world.assert_no_credential_left();
+    assert_create_fails(&world, "GrafanaRejected", "409").await;
 }
 
 #[tokio::test]
@@ -168,10 +160,7 @@ async fn a_grafana_that_only_fails_is_told_with_its_last_answer() {
 async fn an_answer_without_end_is_given_up() {
     let world = World::new(12).await;
     world.grafana.faults().inject_always(LIST, Fault::Endless);
-    let answer = world.request(&world.event("create")).await;
-    let reason = reason(&answer, "GrafanaUnintelligible");
-    assert!(reason.contains("longer than"), "{answer}");
-    world.assert_no_credential_left();
+    assert_create_fails(&world, "GrafanaUnintelligible", "longer than").await;
 }
 
 #[tokio::test]
@@ -181,12 +170,7 @@ async fn a_redirect_is_not_followed_and_so_never_sees_the_token() {
         .grafana
         .faults()
         .inject_always(LIST, Fault::Status(302));
-    let answer = world.request(&world.event("create")).await;
-    assert!(
-        reason(&answer, "GrafanaRejected").contains("302"),
-        "{answer}"
-    );
-    world.assert_no_credential_left();
+    assert_create_fails(&world, "GrafanaRejected", "302").await;
 }
 
 #[tokio::test]
