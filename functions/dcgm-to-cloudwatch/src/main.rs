@@ -11,7 +11,7 @@ use chrono::Utc;
 use dcgm_to_cloudwatch::config::Config;
 use dcgm_to_cloudwatch::gzip;
 use dcgm_to_cloudwatch::handler::Puller;
-use dcgm_to_cloudwatch::prometheus::{self, Amp};
+use dcgm_to_cloudwatch::prometheus::Amp;
 use dcgm_to_cloudwatch::watermark::Watermark;
 use lambda_runtime::LambdaEvent;
 use serde_json::Value;
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 }
 
 async fn puller(config: Config) -> Result<Puller, Box<dyn Error + Send + Sync>> {
-    let http = prometheus::http_client()?;
+    let http = startup::http_client().build()?;
     let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(startup::sdk_http(http.clone()))
         // Five tries within some 15 s: a minute's schedule has no use for longer patience, the

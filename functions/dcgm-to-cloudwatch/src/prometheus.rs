@@ -28,7 +28,6 @@ use crate::period::Periods;
 /// on both. A peer that is gone is found sooner by reqwest's TCP keep-alive.
 /// <https://docs.aws.amazon.com/prometheus/latest/userguide/AMP_quotas.html>
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(125);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// An error's text is read no further than this.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 const MAX_ERROR_CHARS: usize = 1_000;
@@ -104,17 +103,6 @@ impl AskError {
     pub fn too_much(what: String) -> Self {
         Self::TooMuch(RunError::AmpRejected(what.into()))
     }
-}
-
-/// The function's HTTP client, for AMP and for the AWS SDK.
-///
-/// # Errors
-/// The TLS library can't be set up.
-pub fn http_client() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
 }
 
 /// A client of one AMP workspace.
@@ -403,13 +391,10 @@ pub struct Reply {
 
 impl Reply {
     async fn read(mut response: Response, budget: Budget) -> Result<Self, Failure> {
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(Failure::transport)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > budget.reply {
-                return Err(Failure::Last(over("packed", budget.reply)));
-            }
-        }
+        let body = startup::body_within(&mut response, budget.reply)
+            .await
+            .map_err(Failure::transport)?
+            .ok_or_else(|| Failure::Last(over("packed", budget.reply)))?;
         Ok(Self {
             headers: std::mem::take(response.headers_mut()),
             body,

@@ -25,7 +25,6 @@ pub use self::data_sources::HealthAnswer;
 /// for the first seconds of its life.
 const PATIENCE: Duration = Duration::from_secs(45);
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest answers are lists of data sources and dashboards, some hundred bytes each.
@@ -38,16 +37,13 @@ const MAX_MESSAGE_LENGTH: usize = 200;
 /// # Errors
 /// The TLS library can't start.
 pub fn http_client() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
+    startup::http_client()
         .user_agent(concat!(
             env!("CARGO_PKG_NAME"),
             "/",
             env!("CARGO_PKG_VERSION")
         ))
-        .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT)
-        // A redirect leads to a login page, and would take the token there.
-        .redirect(reqwest::redirect::Policy::none())
         .build()
 }
 
@@ -163,20 +159,15 @@ impl<'a> Grafana<'a> {
         }
         let exchange = async {
             let mut response = builder.send().await?;
-            let mut body = Vec::new();
-            while let Some(chunk) = response.chunk().await?
-                && body.len() <= MAX_ANSWER_BYTES
-            {
-                body.extend_from_slice(&chunk);
-            }
+            let body = startup::body_within(&mut response, MAX_ANSWER_BYTES).await?;
             Ok::<_, reqwest::Error>((response.status(), body))
         };
         match exchange.await {
-            Ok((_, body)) if body.len() > MAX_ANSWER_BYTES => {
+            Ok((_, None)) => {
                 let cause = format!("it is longer than {MAX_ANSWER_BYTES} bytes");
                 Err(SetupError::GrafanaUnintelligible { request, cause })
             }
-            Ok((status, body)) => Ok(Answer {
+            Ok((status, Some(body))) => Ok(Answer {
                 request,
                 status,
                 body,

@@ -2,11 +2,13 @@
 //! whole, a log without secrets, the runtime loop, and a failed start that Lambda can show.
 
 mod environment;
+mod http;
 mod init;
 mod log;
 mod sdk_http;
 
 pub use environment::{Environment, InvalidEnvironment};
+pub use http::{body_within, http_client};
 pub use init::{report_init_error, serve};
 pub use log::log;
 pub use sdk_http::sdk_http;

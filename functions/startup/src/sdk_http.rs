@@ -11,8 +11,10 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::shared::IntoShared;
 use aws_smithy_types::body::SdkBody;
 
-/// What the SDK's clients send their requests by. The client's own connect timeout holds; those of
-/// attempts and operations are kept by the SDK.
+/// What the SDK's clients send their requests by; `client` is one of [`http_client`]. Its own
+/// connect timeout holds; those of attempts and operations are kept by the SDK.
+///
+/// [`http_client`]: crate::http_client
 pub fn sdk_http(client: reqwest::Client) -> SharedHttpClient {
     OverReqwest(client).into_shared()
 }
@@ -46,7 +48,7 @@ async fn exchange(
         .map_err(|error| ConnectorError::user(error.into()))?
         .map(reqwest::Body::wrap);
     let request = request.try_into().map_err(failed)?;
-    let response: http::Response<reqwest::Body> =
+    let response: ::http::Response<reqwest::Body> =
         client.execute(request).await.map_err(failed)?.into();
     response
         .map(SdkBody::from_body_1_x)
@@ -76,7 +78,7 @@ mod tests {
 
     /// What a request to that listener comes to, in a client of little patience.
     async fn ask(listener: &TcpListener) -> ConnectorError {
-        let client = reqwest::Client::builder()
+        let client = crate::http_client()
             .timeout(Duration::from_millis(50))
             .build()
             .unwrap();
