@@ -6,19 +6,20 @@ mod aws_cli;
 mod limits;
 #[path = "cloudwatch_double/reads.rs"]
 mod reads;
+mod sdk;
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use aws_credential_types::Credentials;
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::config::retry::RetryConfig;
-use aws_sdk_cloudwatch::config::{BehaviorVersion, Region};
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatch::operation::put_metric_data::PutMetricDataError;
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::builders::MetricDatumBuilder;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 use harness::cloudwatch::{CloudWatch, Datum, Failure, Outcome};
+use harness::lambda::REGION;
+use harness::sigv4::Credentials;
 use proptest::prelude::*;
 
 const NAMESPACE: &str = "ParallelCluster/test/GPU";
@@ -32,21 +33,8 @@ async fn start() -> (CloudWatch, Client) {
     let cloudwatch = CloudWatch::start().await.expect("a free port");
     cloudwatch.set_now(UNIX_EPOCH + Duration::from_secs(NOW.unsigned_abs()));
     let retries = RetryConfig::standard().with_initial_backoff(Duration::ZERO);
-    let config = aws_sdk_cloudwatch::Config::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .http_client(startup::sdk_http(reqwest::Client::new()))
-        .region(Region::from_static("us-east-2"))
-        .credentials_provider(Credentials::new(
-            "AKIDEXAMPLE",
-            "secret",
-            None,
-            None,
-            "test",
-        ))
-        .endpoint_url(cloudwatch.url())
-        .retry_config(retries)
-        .build();
-    (cloudwatch, Client::from_conf(config))
+    let config = sdk::config(cloudwatch.url(), REGION, Credentials::example(), retries);
+    (cloudwatch, Client::new(&config))
 }
 
 async fn put(

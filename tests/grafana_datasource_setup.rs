@@ -24,6 +24,7 @@ mod faults;
 mod manual;
 #[path = "grafana_datasource_setup/people.rs"]
 mod people;
+mod sdk;
 #[path = "grafana_datasource_setup/secrets.rs"]
 mod secrets;
 #[path = "grafana_datasource_setup/sources.rs"]

@@ -7,15 +7,12 @@
     reason = "in a test's helpers too a failed unwrap is a failed test, and the clock is the world's"
 )]
 
+mod sdk;
+
 use std::time::{Duration, SystemTime};
 
-use aws_config::{BehaviorVersion, Region};
-use aws_sdk_grafana::{
-    Client,
-    config::{Credentials, retry::RetryConfig},
-    error::ProvideErrorMetadata,
-    types::Role,
-};
+use aws_config::retry::RetryConfig;
+use aws_sdk_grafana::{Client, error::ProvideErrorMetadata, types::Role};
 use harness::{
     grafana::{AMP_PLUGIN, Amp, Grafana, faults::Fault},
     lambda::REGION,
@@ -312,17 +309,12 @@ async fn amg(major: u32) -> Amg {
 }
 
 fn client(double: &ManagedGrafana, secret: &str) -> Client {
-    let keys = sigv4::Credentials::example();
-    let keys = Credentials::new(keys.access_key_id, secret, keys.session_token, None, "test");
-    let config = aws_sdk_grafana::Config::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .http_client(startup::sdk_http(reqwest::Client::new()))
-        .credentials_provider(keys)
-        .region(Region::new(REGION))
-        .endpoint_url(double.url())
-        .retry_config(RetryConfig::disabled())
-        .build();
-    Client::from_conf(config)
+    let keys = sigv4::Credentials {
+        secret_access_key: secret.to_owned(),
+        ..sigv4::Credentials::example()
+    };
+    let config = sdk::config(double.url(), REGION, keys, RetryConfig::disabled());
+    Client::new(&config)
 }
 
 impl Amg {

@@ -5,8 +5,9 @@
     reason = "in a test's helpers too a failed unwrap is a failed test"
 )]
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
-use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+mod sdk;
+
+use aws_config::{SdkConfig, retry::RetryConfig};
 use aws_sdk_grafana::types::{Role, UpdateAction, UpdateInstruction, User, UserType};
 use aws_sdk_identitystore::types::{AlternateIdentifier, UniqueAttribute};
 use aws_sdk_ssoadmin::{error::ProvideErrorMetadata, types::RegionScope};
@@ -22,16 +23,7 @@ const HOME: &str = "eu-west-1";
 
 fn config(url: String, region: &'static str) -> SdkConfig {
     let keys = sigv4::Credentials::example();
-    let (id, secret) = (keys.access_key_id, keys.secret_access_key);
-    let credentials = Credentials::new(id, secret, keys.session_token, None, "test");
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .http_client(startup::sdk_http(reqwest::Client::new()))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .retry_config(RetryConfig::disabled())
-        .region(Region::new(region))
-        .endpoint_url(url)
-        .build()
+    sdk::config(url, region, keys, RetryConfig::disabled())
 }
 
 async fn identity_center() -> IdentityCenter {

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_config::{BehaviorVersion, Region};
-use aws_sdk_grafana::{Client, Config, config::Credentials};
+use aws_config::retry::RetryConfig;
+use aws_sdk_grafana::Client;
 use grafana_datasource_setup::{
     credential::with_credential,
     deadline::Deadline,
@@ -16,6 +16,7 @@ use harness::{
     sigv4,
 };
 
+use crate::sdk;
 use crate::world::World;
 
 #[tokio::test]
@@ -23,19 +24,7 @@ async fn a_panic_gives_the_credential_back() {
     for (major, version) in [(8, "8.4"), (12, "12.4")] {
         let world = World::new(major).await;
         let keys = sigv4::Credentials::example();
-        let (id, secret) = (keys.access_key_id, keys.secret_access_key);
-        let config = Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .http_client(startup::sdk_http(reqwest::Client::new()))
-            .credentials_provider(Credentials::new(
-                id,
-                secret,
-                keys.session_token,
-                None,
-                "test",
-            ))
-            .region(Region::new(REGION))
-            .endpoint_url(world.amg.url());
+        let config = sdk::config(world.amg.url(), REGION, keys, RetryConfig::standard());
         let workspace = Workspace {
             id: WORKSPACE_ID.to_owned(),
             endpoint: world.grafana.url(),
@@ -43,7 +32,7 @@ async fn a_panic_gives_the_credential_back() {
         };
         let now = SystemTime::now();
         let deadline = Deadline::new(now, now + Duration::from_secs(60));
-        let client = Client::from_conf(config.build());
+        let client = Client::new(&config);
         let mut lent = Live::default();
         let outcome: Result<(), _> =
             with_credential(&client, &workspace, &deadline, async |_, _| {
