@@ -219,6 +219,81 @@ async fn a_new_stack_s_watermark_is_no_complaint() -> Result<()> {
     Ok(())
 }
 
+/// CloudFormation writes the first value again when a tag of the stack changes.
+#[tokio::test]
+async fn a_watermark_that_is_reset_is_found_in_its_history() -> Result<()> {
+    let setting = setting(&[0, 1, 2, 3]).await?;
+    setting.parameters.set(PARAMETER, "none");
+    for version in 0..60 {
+        let time = setting.first + Duration::from_secs(version);
+        setting.parameters.set(PARAMETER, &rfc3339(time));
+    }
+    setting.parameters.set(PARAMETER, &setting.mark(1));
+    setting.parameters.set(PARAMETER, "none");
+    let function = setting.function(&[]).await?;
+    let reply = setting.run(&function, 3).await?.reply()?;
+    setting.assert_reply(&reply, 3, 4);
+    setting.assert_published_once(1..4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_history_that_cannot_be_read_stops_no_run() -> Result<()> {
+    let setting = setting(&[0]).await?;
+    setting.parameters.set(PARAMETER, "none");
+    let denied = Some(Failure::AccessDenied);
+    setting
+        .parameters
+        .fail_next("GetParameterHistory", 1, denied);
+    let function = setting.function(&[]).await?;
+    let reply = setting.run(&function, 0).await?.reply()?;
+    setting.assert_reply(&reply, 1, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cloudwatch_no_longer_takes_is_skipped_and_told() -> Result<()> {
+    let node = Node::p5en(0);
+    let now = minute(2);
+    let day = 24 * 60 * MINUTE;
+    let mut history = History::new()?;
+    for start in [
+        now - 14 * day - 20 * MINUTE,
+        now - 13 * day,
+        now - 5 * MINUTE,
+    ] {
+        let times = every(SCRAPE, start, start + 5 * MINUTE);
+        let nodes = std::slice::from_ref(&node);
+        history.fleet(nodes, &Field::published(), &times, Node::load)?;
+    }
+    let setting = Setting {
+        nodes: vec![node],
+        first: now,
+        pipeline: Pipeline::start(history).await?,
+        parameters: ParameterStore::start().await?,
+    };
+    let sixteen_days = rfc3339(now - 16 * day);
+    setting.parameters.set(PARAMETER, &sixteen_days);
+    let all = [("MAX_CATCH_UP_SECONDS", "1209600")];
+    let function = setting.function(&all).await?;
+    let payload = scheduled(now - MINUTE)?;
+    let reply = function.invoke(payload).await?.reply()?;
+    assert_eq!(
+        (&reply["complete"], &reply["watermark"], &reply["dropped"]),
+        (&json!(true), &json!(rfc3339(now)), &json!({}))
+    );
+    let requests = setting.pipeline.cloudwatch.requests();
+    assert_eq!(requests.len(), 10, "none is refused");
+    let log = function.log();
+    assert_eq!(
+        log.matches(&format!("{sixteen_days} to ")).count(),
+        1,
+        "{log}"
+    );
+    assert_eq!(log.matches("WARN").count(), 1, "{log}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn dry_runs_and_backfills_leave_the_watermark() -> Result<()> {
     let setting = setting(&[0, 1, 2]).await?;

@@ -1,6 +1,8 @@
 //! The built `dcgm-to-cloudwatch` between a real Prometheus and a strict CloudWatch.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -12,6 +14,7 @@ use harness::pipeline::{Pipeline, event, minute, rfc3339, scheduled};
 use harness::prometheus::{History, every};
 use harness::sigv4::Credentials;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 const SCRAPE: Duration = Duration::from_secs(15);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -317,6 +320,158 @@ async fn garbage_costs_its_own_samples_and_shows_in_dropped() -> Result<()> {
         64.0 - 20.0
     );
     assert_eq!(found, all);
+    Ok(())
+}
+
+/// A gauge of dcgm-exporter's own whose series differ by a label that is no dimension.
+#[tokio::test]
+async fn series_of_a_gpu_that_differ_by_another_label_all_count() -> Result<()> {
+    let first = minute(10);
+    let mut history = History::new()?;
+    for (event, value) in [("sw_thermal", 2.0), ("hw_slowdown", 1.0), ("idle", 1.0)] {
+        let labels = format!(r#"gpu="0",UUID="GPU-1",instance_id="i-0",clock_event="{event}""#);
+        let times = every(SCRAPE, first, first + MINUTE);
+        let samples = times.into_iter().map(|time| (time, value));
+        history.series("DCGM_EXP_CLOCK_EVENTS_COUNT", &labels, samples)?;
+    }
+    let pipeline = Pipeline::start(history).await?;
+    let fields = "DCGM_EXP_CLOCK_EVENTS_COUNT=GPUClockEvents:Count";
+    let function = pipeline.function(&[("DCGM_FIELDS", fields)]).await?;
+    let reply = function.invoke(scheduled(first)?).await?.reply()?;
+    assert_eq!(
+        (&reply["periods"][0]["samples"], &reply["dropped"]),
+        (&json!(8), &json!({}))
+    );
+    let events: Vec<_> = published(&pipeline.cloudwatch.datums())
+        .into_iter()
+        .filter(|((metric, ..), _)| metric == "GPUClockEvents")
+        .map(|(_, (_, values))| values)
+        .collect();
+    assert_eq!(events, [[(1.0, 4.0), (2.0, 4.0)], [(1.0, 4.0), (2.0, 4.0)]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_scraped_by_two_exporters_is_one_node() -> Result<()> {
+    let first = minute(10);
+    let node = Node::p5en(0);
+    let mut history = History::new()?;
+    for (name, offset) in [("ip-10-0-0-1", 0), ("0a1b2c3d4e5f", 5)] {
+        let exporter = Node {
+            hostname: name.to_owned(),
+            ..node.clone()
+        };
+        let start = first + Duration::from_secs(offset);
+        for field in Field::published() {
+            for series in exporter.series() {
+                let times = every(SCRAPE, start, first + MINUTE);
+                let samples = times
+                    .into_iter()
+                    .map(|time| (time, node.load(&series, field, time)));
+                history.series(field.name, &series.labels, samples)?;
+            }
+        }
+    }
+    let pipeline = Pipeline::start(history).await?;
+    let function = pipeline.function(&[]).await?;
+    let reply = function.invoke(scheduled(first)?).await?.reply()?;
+    let period = &reply["periods"][0];
+    assert_eq!(
+        (&period["gpus"], &reply["metrics"]),
+        (&json!(8), &json!(55))
+    );
+    assert_eq!(period["samples"], 2 * 8 * 6 * 4);
+    let names: BTreeSet<_> = pipeline
+        .cloudwatch
+        .datums()
+        .into_iter()
+        .filter_map(|mut datum| datum.dimensions.remove("InstanceId"))
+        .collect();
+    assert_eq!(names, BTreeSet::from(["0a1b2c3d4e5f".to_owned()]));
+    let log = function.log();
+    let told = "8 GPUs report under two names at once, such as GPU-00000000-0000-4000-8000-000000000000 \
+                as 0a1b2c3d4e5f and as ip-10-0-0-1";
+    assert_eq!(log.matches(told).count(), 1, "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_placeholder_for_a_sensor_that_is_not_there_is_no_reading() -> Result<()> {
+    let first = minute(10);
+    let times = every(SCRAPE, first, first + MINUTE);
+    for (field, real, unit) in [
+        ("DCGM_FI_DEV_GPU_TEMP", 60.0, "None"),
+        ("DCGM_FI_DEV_MEMORY_TEMP", 60.0, "None"),
+        ("DCGM_FI_DEV_POWER_USAGE", 700.0, "None"),
+        ("DCGM_FI_DEV_SM_CLOCK", 1980.0, "None"),
+        ("DCGM_FI_DEV_MEM_CLOCK", 3201.0, "None"),
+    ] {
+        let mut history = History::new()?;
+        for (gpu, value) in [(0, real), (1, 0.0)] {
+            let labels = format!(r#"gpu="{gpu}",instance_id="i-0""#);
+            history.series(field, &labels, times.iter().map(|time| (*time, value)))?;
+        }
+        let pipeline = Pipeline::start(history).await?;
+        let fields = format!("{field}=Reading:{unit}");
+        let function = pipeline.function(&[("DCGM_FIELDS", &fields)]).await?;
+        let reply = function.invoke(scheduled(first)?).await?.reply()?;
+        assert_eq!(reply["dropped"], json!({"outOfRange": 4}), "{field}");
+        let key = ("Reading".to_owned(), BTreeMap::new(), first);
+        let (_, rollup) = &published(&pipeline.cloudwatch.datums())[&key];
+        assert_eq!(rollup, &[(real, 4.0)], "{field}");
+    }
+    Ok(())
+}
+
+/// Accepted by the function, and by a real Prometheus.
+#[tokio::test]
+async fn a_selector_takes_what_prometheus_takes() -> Result<()> {
+    let (_, first, pipeline) = two_nodes().await?;
+    for selector in [
+        r#"hostname=~"ip-10-0-0-[0-9]{1,3}[.].*""#,
+        r"hostname=~'ip-10-0-0-[0-9]{1,3}[.].*'",
+        r"hostname=~`ip-10-0-0-[0-9]{1,3}\..*`",
+        r#"cluster='p5en', hostname!="", # all of ours }"#,
+        "cluster=~`p5en|\n{}`,",
+    ] {
+        let function = pipeline.function(&[("SERIES_SELECTOR", selector)]).await?;
+        let reply = function.invoke(scheduled(first)?).await?.reply();
+        let reply = reply.with_context(|| selector.to_owned())?;
+        assert_eq!(reply["periods"][0]["gpus"], 16, "{selector}");
+    }
+    Ok(())
+}
+
+/// AMP is built on Cortex, which reports a reply over its message limit as an internal error.
+#[tokio::test]
+async fn a_reply_over_a_limit_inside_of_amp_is_asked_for_in_parts() -> Result<()> {
+    let (nodes, first, pipeline) = two_nodes().await?;
+    let function = pipeline.function(&[]).await?;
+    pipeline
+        .amp
+        .fail_next(1, amp_gateway::Failure::MessageTooLarge);
+    let reply = function.invoke(scheduled(first)?).await?.reply()?;
+    assert_eq!(reply["complete"], true);
+    assert_eq!(
+        published(&pipeline.cloudwatch.datums()),
+        expected(&nodes, first)
+    );
+    let by_gpu = |query: &&String| query.contains("{gpu");
+    assert_eq!(queries(&pipeline).iter().filter(by_gpu).count(), 6 * 9);
+
+    // Without the text, two in a row are a sign.
+    let function = pipeline.function(&[("PERIOD_SECONDS", "5")]).await?;
+    let asked = queries(&pipeline).len();
+    pipeline
+        .amp
+        .fail_next(2 * 6, amp_gateway::Failure::Status(500));
+    let reply = function.invoke(scheduled(first)?).await?.reply()?;
+    assert_eq!(reply["complete"], true);
+    let shorter = |query: &&String| query.ends_with("{}[30s]");
+    assert_eq!(
+        queries(&pipeline)[asked..].iter().filter(shorter).count(),
+        2 * 6
+    );
     Ok(())
 }
 
@@ -753,6 +908,87 @@ async fn a_bad_environment_is_told_whole_at_the_start() -> Result<()> {
         assert!(message.contains(part), "{message}");
         assert!(function.log().contains(part), "{}", function.log());
     }
+    Ok(())
+}
+
+/// A proxy that answers nothing, and counts who came.
+struct Proxy {
+    url: String,
+    visits: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let visits = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&visits);
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::Relaxed);
+                drop(connection);
+            }
+        });
+        Ok(Self { url, visits })
+    }
+
+    /// Variables that make every request go by the proxy, in a process that obeys them.
+    fn environment(&self) -> [(&'static str, &str); 4] {
+        ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].map(|name| (name, &*self.url))
+    }
+
+    fn visits(&self) -> usize {
+        self.visits.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn what_stays_on_this_machine_is_never_proxied() -> Result<()> {
+    let (_, first, pipeline) = two_nodes().await?;
+    let proxy = Proxy::start().await?;
+    let mut environment = proxy.environment().to_vec();
+    let function = pipeline.function(&environment).await?;
+    let reply = function.invoke(scheduled(first)?).await?.reply()?;
+    assert_eq!((&reply["complete"], proxy.visits()), (&json!(true), 0));
+
+    environment.push(("PERIOD_SECONDS", "7"));
+    let function = pipeline.function(&environment).await?;
+    let outcome = function.invoke("{}").await?;
+    assert!(
+        matches!(&outcome, Outcome::InitError { error_type, .. } if error_type == "InvalidConfiguration"),
+        "{outcome:?}"
+    );
+    assert_eq!(proxy.visits(), 0);
+    Ok(())
+}
+
+/// What goes over TLS to AWS goes by the proxy that the operator names.
+#[tokio::test]
+async fn what_leaves_this_machine_goes_by_the_proxy() -> Result<()> {
+    let (_, first, pipeline) = two_nodes().await?;
+    let proxy = Proxy::start().await?;
+    let url = "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-1";
+    let environment = [("HTTPS_PROXY", &*proxy.url), ("AMP_WORKSPACE_URL", url)];
+    let function = pipeline.function(&environment).await?;
+    let outcome = function.invoke_with_timeout(scheduled(first)?, Duration::from_secs(3));
+    let (error_type, _) = outcome.await?.error()?;
+    assert_eq!(error_type, "AmpUnavailable");
+    assert!(proxy.visits() > 0);
+
+    let environment = [
+        ("HTTPS_PROXY", "proxy:secret@[::"),
+        ("SETTLE_SECONDS", "60"),
+    ];
+    let function = pipeline.function(&environment).await?;
+    assert_eq!(
+        function.invoke(scheduled(first)?).await?.reply()?["complete"],
+        true
+    );
+    let log = function.log();
+    assert!(
+        log.contains("HTTPS_PROXY is not used") && !log.contains("secret"),
+        "{log}"
+    );
     Ok(())
 }
 

@@ -25,5 +25,6 @@ pub mod pipeline;
 pub mod process;
 pub mod project;
 pub mod prometheus;
+pub mod remote_write;
 pub mod response_url;
 pub mod sigv4;

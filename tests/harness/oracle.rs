@@ -77,8 +77,10 @@ impl Values {
                         add(&mut of_gpu, at.div_euclid(period) * period, value, 1);
                     }
                 }
+                let mut board = gpu.clone();
+                board.remove("GPUInstance");
                 for start in of_gpu.keys() {
-                    reporting.entry(*start).or_default().insert(gpu.clone());
+                    reporting.entry(*start).or_default().insert(board.clone());
                 }
                 values.merge(metric, Dimensions::new(), &of_gpu);
                 values.merge(metric, gpu, &of_gpu);
@@ -169,17 +171,15 @@ async fn raw_samples(prometheus: &str, field: &str, span: &Range<i64>) -> anyhow
 }
 
 fn gpu(labels: &Value) -> anyhow::Result<Dimensions> {
-    let label = |name: &str| Some(labels[name].as_str()?.to_owned());
-    Ok(Dimensions::from([
-        (
-            "InstanceId".to_owned(),
-            label("instance_id").context("a series without instance_id")?,
-        ),
-        (
-            "GPU".to_owned(),
-            label("gpu").context("a series without gpu")?,
-        ),
-    ]))
+    let dimension = |name: &str, label: &str| {
+        let value = labels[label].as_str();
+        value.map(|value| (name.to_owned(), value.to_owned()))
+    };
+    let instance =
+        dimension("InstanceId", "instance_id").context("a series without instance_id")?;
+    let gpu = dimension("GPU", "gpu").context("a series without gpu")?;
+    let mig = dimension("GPUInstance", "GPU_I_ID");
+    Ok([instance, gpu].into_iter().chain(mig).collect())
 }
 
 /// Milliseconds and value of `[seconds, "value"]`.

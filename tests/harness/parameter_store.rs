@@ -1,5 +1,5 @@
-//! Systems Manager Parameter Store, as far as one plain parameter goes: GetParameter and
-//! PutParameter in `x-amz-json-1.1`, signed for `ssm`.
+//! Systems Manager Parameter Store, as far as one plain parameter goes: GetParameter, PutParameter and
+//! GetParameterHistory in `x-amz-json-1.1`, signed for `ssm`.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -23,6 +23,12 @@ use crate::sigv4::{self, Credentials, Verifier};
 const PUTS_A_SECOND: usize = 3;
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>
 const LONGEST_STANDARD_VALUE: usize = 4096;
+
+/// <https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-versions.html>
+const VERSIONS_KEPT: usize = 100;
+/// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameterHistory.html>,
+/// `MaxResults`.
+const VERSIONS_A_PAGE: usize = 50;
 
 /// An error with the HTTP status and code AWS gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +59,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Store {
-    parameters: BTreeMap<String, String>,
+    /// Every version there is of each, oldest first.
+    parameters: BTreeMap<String, Vec<String>>,
     puts: Vec<(Instant, String)>,
     failing: BTreeMap<&'static str, (usize, Option<Failure>)>,
 }
@@ -88,14 +95,12 @@ impl ParameterStore {
 
     /// What a parameter holds.
     pub fn get(&self, name: &str) -> Option<String> {
-        lock(&self.state).parameters.get(name).cloned()
+        lock(&self.state).value(name).cloned()
     }
 
     /// Sets a parameter, whatever its value.
     pub fn set(&self, name: &str, value: &str) {
-        lock(&self.state)
-            .parameters
-            .insert(name.to_owned(), value.to_owned());
+        lock(&self.state).add(name, value);
     }
 
     /// Values written through the API, oldest first.
@@ -107,8 +112,7 @@ impl ParameterStore {
             .collect()
     }
 
-    /// Answers the next `times` calls of `GetParameter` or `PutParameter` with a failure; `None`
-    /// never answers.
+    /// Answers the next `times` calls of an operation with a failure; `None` never answers.
     pub fn fail_next(&self, operation: &'static str, times: usize, failure: Option<Failure>) {
         lock(&self.state)
             .failing
@@ -152,6 +156,9 @@ async fn serve(State(state): State<Arc<Shared>>, request: Request) -> Response {
         )),
         (Ok(()), Some("GetParameter")) => call(&state, "GetParameter", &body, Store::get).await,
         (Ok(()), Some("PutParameter")) => call(&state, "PutParameter", &body, Store::put).await,
+        (Ok(()), Some("GetParameterHistory")) => {
+            call(&state, "GetParameterHistory", &body, Store::history).await
+        }
         (Ok(()), _) => Err((
             StatusCode::BAD_REQUEST,
             "UnknownOperationException",
@@ -237,6 +244,11 @@ fn validation(message: &str) -> Refusal {
     )
 }
 
+fn not_found(name: &str) -> Refusal {
+    let message = format!("Parameter {name} not found.");
+    (StatusCode::BAD_REQUEST, "ParameterNotFound", message)
+}
+
 fn name(input: &Value) -> Result<&str, Refusal> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_/".contains(&byte);
     input["Name"]
@@ -246,17 +258,44 @@ fn name(input: &Value) -> Result<&str, Refusal> {
 }
 
 impl Store {
+    fn value(&self, name: &str) -> Option<&String> {
+        self.parameters
+            .get(name)
+            .and_then(|versions| versions.last())
+    }
+
+    fn add(&mut self, name: &str, value: &str) {
+        let versions = self.parameters.entry(name.to_owned()).or_default();
+        versions.push(value.to_owned());
+        if versions.len() > VERSIONS_KEPT {
+            versions.remove(0);
+        }
+    }
+
     fn get(&mut self, input: &Value) -> Result<Value, Refusal> {
         let name = name(input)?;
-        let value = self.parameters.get(name).ok_or_else(|| {
-            (
-                StatusCode::BAD_REQUEST,
-                "ParameterNotFound",
-                format!("Parameter {name} not found."),
-            )
-        })?;
+        let value = self.value(name).ok_or_else(|| not_found(name))?;
         let parameter = json!({ "Name": name, "Type": "String", "Value": value, "Version": 1 });
         Ok(json!({ "Parameter": parameter }))
+    }
+
+    fn history(&mut self, input: &Value) -> Result<Value, Refusal> {
+        let name = name(input)?;
+        let versions = self.parameters.get(name).ok_or_else(|| not_found(name))?;
+        let from = match input["NextToken"].as_str() {
+            None => 0,
+            Some(token) => token.parse().map_err(|_| validation("NextToken"))?,
+        };
+        let to = versions.len().min(from + VERSIONS_A_PAGE);
+        let page = versions[from..to].iter().enumerate().map(|(index, value)| {
+            let version = from + index + 1;
+            json!({ "Name": name, "Type": "String", "Value": value, "Version": version })
+        });
+        let mut answer = json!({ "Parameters": page.collect::<Vec<_>>() });
+        if to < versions.len() {
+            answer["NextToken"] = to.to_string().into();
+        }
+        Ok(answer)
     }
 
     fn put(&mut self, input: &Value) -> Result<Value, Refusal> {
@@ -282,7 +321,7 @@ impl Store {
             return Err(Failure::Throttling.on_the_wire("PutParameter"));
         }
         self.puts.push((Instant::now(), value.to_owned()));
-        self.parameters.insert(name.to_owned(), value.to_owned());
+        self.add(name, value);
         Ok(json!({ "Tier": "Standard", "Version": self.puts.len() }))
     }
 }

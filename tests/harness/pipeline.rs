@@ -30,10 +30,23 @@ pub struct Pipeline {
 impl Pipeline {
     /// Starts the parts, Prometheus with this history.
     pub async fn start(history: History) -> anyhow::Result<Self> {
-        let options = prometheus::Options {
+        Self::with(prometheus::Options {
             history: vec![history],
             ..Default::default()
-        };
+        })
+        .await
+    }
+
+    /// Starts the parts, Prometheus without a sample but ready to be sent some, an hour late at most.
+    pub async fn receiving() -> anyhow::Result<Self> {
+        Self::with(prometheus::Options {
+            remote_write_receiver: true,
+            ..Default::default()
+        })
+        .await
+    }
+
+    async fn with(options: prometheus::Options) -> anyhow::Result<Self> {
         let prometheus = Prometheus::start(options).await?;
         let amp = AmpGateway::start(prometheus.url(), Options::default()).await?;
         Ok(Self {

@@ -5,12 +5,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use harness::amp_gateway::{self, AmpGateway, Operation};
-use harness::cloudwatch::CloudWatch;
+use harness::amp_gateway::Operation;
 use harness::dcgm_exporter::{DcgmExporter, Node};
 use harness::head_node::HeadNode;
 use harness::pipeline::Pipeline;
-use harness::prometheus::{Options, Prometheus};
 use harness::sigv4::Credentials;
 use tokio::time::{sleep, timeout};
 
@@ -23,7 +21,7 @@ async fn what_nodes_export_is_sent_signed_and_published_with_their_instance_ids(
         DcgmExporter::start(Node::p5en(1)).await.unwrap(),
         DcgmExporter::start(Node::p5en(2)).await.unwrap(),
     ];
-    let pipeline = workspace().await;
+    let pipeline = Pipeline::receiving().await.unwrap();
     let arrived = published(&pipeline, &nodes).await;
 
     let writes = pipeline.amp.requests();
@@ -45,7 +43,7 @@ async fn a_node_can_speak_for_no_other_instance_and_no_other_cluster() {
     };
     let instance_id = forger.instance_id.clone();
     let nodes = [DcgmExporter::start(forger).await.unwrap()];
-    let pipeline = workspace().await;
+    let pipeline = Pipeline::receiving().await.unwrap();
     published(&pipeline, &nodes).await.unwrap();
     assert_eq!(instances(&pipeline), [instance_id].into());
 }
@@ -86,19 +84,4 @@ fn instances(pipeline: &Pipeline) -> BTreeSet<String> {
         .iter()
         .filter_map(|datum| datum.dimensions.get("InstanceId").cloned())
         .collect()
-}
-
-/// An empty workspace that takes samples, and a CloudWatch.
-async fn workspace() -> Pipeline {
-    let prometheus = Prometheus::start(Options {
-        remote_write_receiver: true,
-        ..Options::default()
-    });
-    let prometheus = prometheus.await.unwrap();
-    let amp = AmpGateway::start(prometheus.url(), amp_gateway::Options::default());
-    Pipeline {
-        amp: amp.await.unwrap(),
-        cloudwatch: CloudWatch::start().await.unwrap(),
-        prometheus,
-    }
 }

@@ -16,7 +16,7 @@ pub struct Field {
     pub metric: String,
     /// The metric's unit; CloudWatch converts nothing, it labels.
     pub unit: StandardUnit,
-    /// Readings outside of it are garbage.
+    /// Readings outside of it are garbage, or a placeholder for one that is not there.
     pub possible: RangeInclusive<f64>,
 }
 
@@ -33,14 +33,18 @@ pub const DEFAULT_FIELDS: [&str; 6] = [
 /// How many GPUs sent a sample in the period.
 pub const GPUS_REPORTING: &str = "GPUsReporting";
 
+/// Where a GPU lacks a sensor, DCGM or the driver may report 0 in its place. So 0 is possible only for
+/// what a GPU at work can truly read: a share of time, memory in use or free, a transfer rate.
+const ABOVE_ZERO: f64 = f64::MIN_POSITIVE;
+
 const PERCENT: (f64, f64) = (0.0, 100.0);
 /// A GPU shuts down well below 150 °C.
-const CELSIUS: (f64, f64) = (0.0, 150.0);
+const CELSIUS: (f64, f64) = (ABOVE_ZERO, 150.0);
 /// Several times what one accelerator draws today (B300: 1,400 W).
-const WATTS: (f64, f64) = (0.0, 5_000.0);
+const WATTS: (f64, f64) = (ABOVE_ZERO, 5_000.0);
 /// 4 TiB; a B300 has 288 GiB.
 const MEBIBYTES: (f64, f64) = (0.0, 4_194_304.0);
-const MEGAHERTZ: (f64, f64) = (0.0, 20_000.0);
+const MEGAHERTZ: (f64, f64) = (ABOVE_ZERO, 20_000.0);
 const RATIO: (f64, f64) = (0.0, 1.0);
 /// NVLink 5 moves 0.9 TB/s each way.
 const BYTES_PER_SECOND: (f64, f64) = (0.0, 1e13);
@@ -122,6 +126,22 @@ mod tests {
             (CATALOG.len(), CATALOG.len())
         );
         assert!(!metrics.contains(GPUS_REPORTING));
+    }
+
+    #[test]
+    fn zero_is_possible_only_for_what_a_gpu_at_work_can_read() {
+        let may_be_zero = |name: &&str| find(name).unwrap().possible.contains(&0.0);
+        let never_zero: Vec<_> = names().filter(|name| !may_be_zero(name)).collect();
+        assert_eq!(
+            never_zero,
+            [
+                "DCGM_FI_DEV_GPU_TEMP",
+                "DCGM_FI_DEV_POWER_USAGE",
+                "DCGM_FI_DEV_MEMORY_TEMP",
+                "DCGM_FI_DEV_SM_CLOCK",
+                "DCGM_FI_DEV_MEM_CLOCK",
+            ]
+        );
     }
 
     #[test]

@@ -283,26 +283,50 @@ fn dimension_sets(text: &str) -> Result<Vec<DimensionSet>, String> {
         .collect())
 }
 
-/// Only the slip everybody makes is caught here; Prometheus itself says what else is wrong.
+/// Label matchers as they stand between the braces of a PromQL selector, without comments. Quotes
+/// and comments are read as Prometheus's lexer does (`lexInsideBraces`, promql/parser/lex.go), so
+/// that no matcher can end the selector; Prometheus itself says what else is wrong with them.
 fn matchers(text: &str) -> Result<String, String> {
-    let mut quoted = false;
-    let mut escaped = false;
-    for c in text.chars() {
+    let mut matchers = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
         match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            '{' | '}' if !quoted => {
+            '{' | '}' => {
                 return Err(r#"expected label matchers without braces: cluster="p5en""#.to_owned());
             }
-            _ => {}
+            '#' => {
+                chars.find(|c| *c == '\n');
+                continue;
+            }
+            _ => matchers.push(c),
+        }
+        if matches!(c, '"' | '\'' | '`') {
+            quoted(c, &mut chars, &mut matchers)?;
         }
     }
-    if quoted {
-        Err("a quote is left open".to_owned())
-    } else {
-        Ok(text.to_owned())
+    Ok(matchers)
+}
+
+/// Moves the rest of a string that `quote` opened. A backslash escapes the next character, except
+/// between backticks.
+fn quoted(
+    quote: char,
+    chars: &mut std::str::Chars<'_>,
+    matchers: &mut String,
+) -> Result<(), String> {
+    while let Some(c) = chars.next() {
+        if c == '\n' && quote != '`' {
+            break;
+        }
+        matchers.push(c);
+        if c == quote {
+            return Ok(());
+        }
+        if c == '\\' && quote != '`' {
+            matchers.extend(chars.next());
+        }
     }
+    Err(format!("a string that {quote} opens is not closed"))
 }
 
 fn labels(text: &str) -> Result<Vec<String>, String> {
@@ -341,13 +365,33 @@ fn seconds(text: &str, range: std::ops::RangeInclusive<i64>) -> Result<i64, Stri
         })
 }
 
-/// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>
+/// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>, `Name`.
+/// Checked here because Parameter Store would refuse the name only after the first period is
+/// published.
 fn parameter_name(text: &str) -> Result<Option<String>, String> {
+    const MAX_LEVELS: usize = 15;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_/".contains(&byte);
-    if text.len() <= 1_011 && text.bytes().all(allowed) {
+    let name = text.strip_prefix('/').unwrap_or(text);
+    let is_rooted = text.starts_with('/') || !text.contains('/');
+    let levels: Vec<&str> = name.split('/').collect();
+    let is_reserved = ["aws", "ssm"].iter().any(|prefix| {
+        let start = name.get(..prefix.len()).unwrap_or_default();
+        start.eq_ignore_ascii_case(prefix)
+    });
+    let is_name = text.len() <= 1_011
+        && text.bytes().all(allowed)
+        && is_rooted
+        && levels.len() <= MAX_LEVELS
+        && levels.iter().all(|level| !level.is_empty())
+        && !is_reserved;
+    if is_name {
         Ok(Some(text.to_owned()))
     } else {
-        Err("expected an SSM parameter name of A-Z a-z 0-9 . - _ /".to_owned())
+        Err(format!(
+            "expected an SSM parameter name of A-Z a-z 0-9 . - _ such as /p5en/watermark: with / at \
+             its start if it has levels, at most {MAX_LEVELS} of them, and not beginning with aws or \
+             ssm"
+        ))
     }
 }
 
@@ -448,6 +492,11 @@ mod tests {
             (ENV_SERIES_SELECTOR, "{cluster=\"a\"}"),
             (ENV_SERIES_SELECTOR, "cluster=\"a\"} or vector(1)"),
             (ENV_SERIES_SELECTOR, "cluster=\"a"),
+            (ENV_SERIES_SELECTOR, "cluster='a"),
+            (ENV_SERIES_SELECTOR, "cluster=`a"),
+            (ENV_SERIES_SELECTOR, "cluster=\"a\nb\""),
+            (ENV_SERIES_SELECTOR, "cluster='\"'} or vector(1) # '"),
+            (ENV_SERIES_SELECTOR, r"cluster=`\`} or vector(1)"),
             (ENV_INSTANCE_ID_LABELS, "instance-id"),
             (ENV_PERIOD_SECONDS, "90"),
             (ENV_PERIOD_SECONDS, "3660"),
@@ -456,6 +505,14 @@ mod tests {
             (ENV_SETTLE_SECONDS, "-1"),
             (ENV_MAX_CATCH_UP_SECONDS, "3h"),
             (ENV_WATERMARK_PARAMETER, "a b"),
+            (ENV_WATERMARK_PARAMETER, "a/b"),
+            (ENV_WATERMARK_PARAMETER, "/a//b"),
+            (ENV_WATERMARK_PARAMETER, "/AWS/b"),
+            (ENV_WATERMARK_PARAMETER, "ssm-watermark"),
+            (
+                ENV_WATERMARK_PARAMETER,
+                "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16",
+            ),
             (ENV_MAX_METRICS, "0"),
         ];
         for (name, value) in rows {
@@ -484,7 +541,21 @@ mod tests {
         let config = with(ENV_DIMENSION_SETS, "cluster,instance,gpu,gpu").unwrap();
         use DimensionSet::{Cluster, Gpu, Instance};
         assert_eq!(config.dimension_sets, [Gpu, Instance, Cluster]);
-        assert!(with(ENV_SERIES_SELECTOR, r#"job=~"a{2}\"}",cluster="b""#).is_ok());
+    }
+
+    #[test]
+    fn a_matcher_may_have_braces_in_every_kind_of_string() {
+        let rows = [
+            (r#"job=~"a{2}\"}",cluster="b""#, None),
+            ("hostname=~'p5en-[0-9]{1,3}'", None),
+            ("hostname=~`p5en-[0-9]{1,3}\\`, cluster='it\\'s'", None),
+            ("a=`\n}`", None),
+            ("a=\"b\", # } a comment\n c='#'", Some("a=\"b\",  c='#'")),
+        ];
+        for (text, expected) in rows {
+            let config = with(ENV_SERIES_SELECTOR, text).unwrap();
+            assert_eq!(config.series_selector, expected.unwrap_or(text));
+        }
     }
 
     #[test]

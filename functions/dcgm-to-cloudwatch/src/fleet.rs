@@ -1,7 +1,9 @@
-//! Who the GPUs are: from a series' labels to a numbered GPU, each known once however many series
-//! name it.
+//! Which GPU a series is about: from its labels to a numbered GPU, which may have several series.
+//!
+//! A GPU is published under its instance and index, but two exporters on one node may give the node
+//! two names. Its UUID tells that it is one GPU all the same ([`Fleet::aliases`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::sample::DropReason;
 
@@ -9,11 +11,15 @@ use crate::sample::DropReason;
 const GPU_LABEL: &str = "gpu";
 /// dcgm-exporter's label for the MIG instance on its GPU.
 const MIG_LABEL: &str = "GPU_I_ID";
+/// dcgm-exporter's label for the GPU's own identifier; a MIG instance bears that of its GPU.
+const UUID_LABEL: &str = "UUID";
+/// Labels that come before those of the instance in [`Fleet::labels`].
+const GPU_LABELS: [&str; 3] = [GPU_LABEL, MIG_LABEL, UUID_LABEL];
 /// The scrape target, `host:port`.
 const TARGET_LABEL: &str = "instance";
 
 /// A GPU, or a MIG instance of one, by the CloudWatch dimensions it is published under.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gpu {
     /// EC2 instance id, dimension `InstanceId`.
     pub instance_id: String,
@@ -31,6 +37,17 @@ pub struct Fleet {
     numbers: HashMap<Gpu, u32>,
     instances: HashMap<String, u32>,
     instance_of: Vec<u32>,
+    /// By instance and index: the first number of each physical GPU.
+    boards: HashMap<(u32, String), u32>,
+    /// For each number, the first number of the same physical GPU.
+    board_of: Vec<u32>,
+    /// UUID of each number; empty where no series has told it.
+    uuids: Vec<String>,
+    /// The first number with each UUID and MIG instance, and the first one with each UUID.
+    by_uuid: HashMap<(String, String), u32>,
+    board_by_uuid: HashMap<String, u32>,
+    /// Further numbers with the UUID and MIG instance of the first one.
+    aliases: BTreeMap<u32, Vec<u32>>,
     scratch: Gpu,
 }
 
@@ -38,7 +55,7 @@ impl Fleet {
     /// A fleet of none yet, whose instances are named by the first of `instance_id_labels` that a
     /// series bears.
     pub fn new(instance_id_labels: &[String]) -> Self {
-        let labels = [GPU_LABEL, MIG_LABEL]
+        let labels = GPU_LABELS
             .into_iter()
             .chain(instance_id_labels.iter().map(String::as_str))
             .map(str::to_owned)
@@ -49,6 +66,12 @@ impl Fleet {
             numbers: HashMap::new(),
             instances: HashMap::new(),
             instance_of: Vec::new(),
+            boards: HashMap::new(),
+            board_of: Vec::new(),
+            uuids: Vec::new(),
+            by_uuid: HashMap::new(),
+            board_by_uuid: HashMap::new(),
+            aliases: BTreeMap::new(),
             scratch: Gpu::default(),
         }
     }
@@ -64,13 +87,13 @@ impl Fleet {
     /// # Errors
     /// Why no dimensions can be made of the labels.
     pub fn identify(&mut self, values: &[String]) -> Result<u32, DropReason> {
-        let [gpu, mig, instances @ ..] = values else {
+        let [gpu, mig, uuid, instances @ ..] = values else {
             return Err(DropReason::NoGpu);
         };
         if gpu.is_empty() {
             return Err(DropReason::NoGpu);
         }
-        let (label, instance) = self.labels[2..]
+        let (label, instance) = self.labels[GPU_LABELS.len()..]
             .iter()
             .zip(instances)
             .find(|(_, value)| !value.is_empty())
@@ -94,7 +117,11 @@ impl Fleet {
             part.clear();
             part.push_str(value);
         }
-        Ok(self.number_of_scratch())
+        let number = self.number_of_scratch();
+        if self.uuids[number as usize] != *uuid {
+            self.learn_uuid(number, uuid);
+        }
+        Ok(number)
     }
 
     /// Looks up before it allocates: each GPU comes by once for every field.
@@ -109,9 +136,34 @@ impl Fleet {
             .entry(self.scratch.instance_id.clone())
             .or_insert(instances);
         self.instance_of.push(instance);
+        let board = (instance, self.scratch.gpu.clone());
+        self.board_of
+            .push(*self.boards.entry(board).or_insert(number));
+        self.uuids.push(String::new());
         self.gpus.push(self.scratch.clone());
         self.numbers.insert(self.scratch.clone(), number);
         number
+    }
+
+    /// Notes the UUID of a GPU. Should another GPU take its place on the node while a range is read,
+    /// both are published under the same name, and the first UUID stays.
+    fn learn_uuid(&mut self, number: u32, uuid: &str) {
+        let known = &mut self.uuids[number as usize];
+        if uuid.is_empty() || !known.is_empty() {
+            return;
+        }
+        known.push_str(uuid);
+        let mig = self.gpus[number as usize].gpu_instance.clone();
+        let named = (uuid.to_owned(), mig);
+        let first = *self.by_uuid.entry(named).or_insert(number);
+        let board = *self.board_by_uuid.entry(uuid.to_owned()).or_insert(number);
+        // Two indices on one node are two GPUs, whatever UUID a simulator or a broken driver reports.
+        if self.instance_of(first) != self.instance_of(number) {
+            self.aliases.entry(first).or_default().push(number);
+        }
+        if self.instance_of(board) != self.instance_of(number) {
+            self.board_of[number as usize] = self.board_of(board);
+        }
     }
 
     /// The GPU of that number.
@@ -122,6 +174,36 @@ impl Fleet {
     /// The number of the instance that GPU sits in.
     pub fn instance_of(&self, gpu: u32) -> u32 {
         self.instance_of[gpu as usize]
+    }
+
+    /// The same for all MIG instances and names of one physical GPU.
+    pub fn board_of(&self, gpu: u32) -> u32 {
+        self.board_of[gpu as usize]
+    }
+
+    /// UUID of the GPU, empty where no series has it.
+    pub fn uuid(&self, gpu: u32) -> &str {
+        &self.uuids[gpu as usize]
+    }
+
+    /// For each GPU that has several names, all of them, the one to publish it under first: an EC2
+    /// instance id before any other name.
+    pub fn aliases(&self) -> impl Iterator<Item = Vec<u32>> {
+        self.aliases.iter().map(|(first, others)| {
+            let mut names: Vec<u32> = others.iter().copied().chain([*first]).collect();
+            names.sort_by_key(|number| (!self.has_instance_id(*number), self.gpu(*number)));
+            names
+        })
+    }
+
+    /// Whether an EC2 instance id names the GPU. Two ids for one GPU at the same time contradict each
+    /// other, and both are kept: where Prometheus sets the id from its target, no node can take over
+    /// the GPUs of another one by exporting their UUIDs.
+    pub fn has_instance_id(&self, gpu: u32) -> bool {
+        let unique = self.gpu(gpu).instance_id.strip_prefix("i-");
+        unique.is_some_and(|unique| {
+            [8, 17].contains(&unique.len()) && unique.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
     }
 }
 
@@ -150,9 +232,24 @@ mod tests {
         Fleet::new(&["instance_id", "Hostname", "instance"].map(str::to_owned))
     }
 
+    /// Values of `gpu`, `GPU_I_ID` and the three labels of the instance.
     fn identify(fleet: &mut Fleet, values: [&str; 5]) -> Result<Gpu, DropReason> {
-        let number = fleet.identify(&values.map(str::to_owned))?;
+        let [gpu, mig, instances @ ..] = values;
+        let number = number(fleet, [gpu, mig, ""], instances)?;
         Ok(fleet.gpu(number).clone())
+    }
+
+    fn number(
+        fleet: &mut Fleet,
+        of_gpu: [&str; 3],
+        instances: [&str; 3],
+    ) -> Result<u32, DropReason> {
+        let values: Vec<String> = of_gpu
+            .into_iter()
+            .chain(instances)
+            .map(str::to_owned)
+            .collect();
+        fleet.identify(&values)
     }
 
     fn gpu(instance_id: &str, gpu: &str, gpu_instance: &str) -> Gpu {
@@ -212,13 +309,51 @@ mod tests {
     #[test]
     fn a_gpu_keeps_its_number_and_its_instance() {
         let mut fleet = fleet();
-        let mut number = |values: [&str; 5]| fleet.identify(&values.map(str::to_owned)).unwrap();
-        let a0 = number(["0", "", "i-a", "", ""]);
-        let a1 = number(["1", "", "i-a", "", ""]);
-        let b0 = number(["0", "", "i-b", "", ""]);
-        assert_eq!(number(["0", "", "i-a", "other-host", ""]), a0);
+        let mut number = |gpu, instances| number(&mut fleet, [gpu, "", ""], instances).unwrap();
+        let a0 = number("0", ["i-a", "", ""]);
+        let a1 = number("1", ["i-a", "", ""]);
+        let b0 = number("0", ["i-b", "", ""]);
+        assert_eq!(number("0", ["i-a", "other-host", ""]), a0);
         assert_eq!((a0, a1, b0), (0, 1, 2));
         assert_eq!(fleet.instance_of(a0), fleet.instance_of(a1));
         assert_ne!(fleet.instance_of(a0), fleet.instance_of(b0));
+    }
+
+    #[test]
+    fn a_gpu_under_two_names_is_known_by_its_uuid() {
+        let mut fleet = fleet();
+        let mut number = |of_gpu, name| number(&mut fleet, of_gpu, ["", name, ""]).unwrap();
+        let container = number(["0", "", "GPU-1"], "0a1b2c3d4e5f");
+        let host = number(["0", "", "GPU-1"], "ip-10-0-0-1");
+        let by_instance_id = number(["0", "", "GPU-1"], "i-0123456789abcdef0");
+        let other = number(["1", "", "GPU-2"], "ip-10-0-0-1");
+        let without_uuid = number(["2", "", ""], "ip-10-0-0-1");
+        let slices = ["1", "2"].map(|mig| number(["3", mig, "GPU-3"], "ip-10-0-0-1"));
+        let aliases: Vec<_> = fleet.aliases().collect();
+        assert_eq!(aliases, [[by_instance_id, container, host]]);
+        assert!(fleet.has_instance_id(by_instance_id) && !fleet.has_instance_id(host));
+        let boards = [host, other, without_uuid, slices[0], slices[1]].map(|n| fleet.board_of(n));
+        assert_eq!(
+            boards,
+            [container, other, without_uuid, slices[0], slices[0]]
+        );
+    }
+
+    #[test]
+    fn gpus_of_one_node_are_apart_even_with_one_uuid() {
+        let mut fleet = fleet();
+        let mut number = |gpu| number(&mut fleet, [gpu, "", "GPU-0"], ["i-a", "", ""]).unwrap();
+        let numbers = ["0", "1"].map(&mut number);
+        assert_eq!(fleet.aliases().count(), 0);
+        assert_eq!(numbers.map(|number| fleet.board_of(number)), numbers);
+    }
+
+    #[test]
+    fn a_gpu_put_in_another_s_place_keeps_the_name() {
+        let mut fleet = fleet();
+        let mut number = |uuid| number(&mut fleet, ["0", "", uuid], ["i-a", "", ""]).unwrap();
+        assert_eq!(["", "GPU-1", "GPU-2", "GPU-1"].map(&mut number), [0; 4]);
+        assert_eq!(fleet.aliases().count(), 0);
+        assert_eq!(fleet.uuid(0), "GPU-1");
     }
 }

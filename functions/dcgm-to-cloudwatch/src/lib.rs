@@ -7,6 +7,8 @@
 //! ([`watermark`]), and the reply tells what was done ([`report`]). Time, environment and clients
 //! come in from `main`.
 
+pub mod arrival;
+pub mod audit;
 pub mod budget;
 pub mod catalog;
 pub mod cloudwatch;

@@ -22,13 +22,12 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     startup::log(&["dcgm_to_cloudwatch"]);
     let config = match Config::read(Environment::process()) {
         Ok(config) => config,
-        Err(error) => {
-            return Err(startup::report_init_error("InvalidConfiguration", error)
-                .await
-                .into());
-        }
+        Err(error) => return Err(startup::report_init_error("InvalidConfiguration", error).await),
     };
-    let puller = Arc::new(puller(config).await?);
+    let puller = match puller(config).await {
+        Ok(puller) => Arc::new(puller),
+        Err(error) => return Err(startup::report_init_error("InitFailed", error).await),
+    };
     startup::serve(move |event: LambdaEvent<Value>| {
         let puller = Arc::clone(&puller);
         async move {

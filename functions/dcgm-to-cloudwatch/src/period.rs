@@ -1,8 +1,19 @@
 //! Which periods are due: period length, settle time, catch-up. Times are whole seconds since the
 //! epoch; periods are half-open and aligned to it.
 
-/// A period is published, whole or not, when the runs of so many seconds are all that can.
+/// Within this many seconds of leaving the catch-up window, a period is published even if incomplete.
 const LAST_CHANCE_SECONDS: i64 = 600;
+/// A source that has come this close to a period's end has sent all of the period's samples. It is
+/// dcgm-exporter's default collection interval, so that samples are seldom further apart.
+const SCRAPE_SECONDS: i64 = 30;
+/// CloudWatch refuses samples that are older than two weeks; the rest is for the run itself, which
+/// may last 15 minutes until it comes to send them.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html>
+const ACCEPTED_SECONDS: i64 = 14 * 86_400 - 900;
+
+/// Periods of one run. Lambda refuses a reply of over 6 MB, and each period takes up to 150 bytes of it.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+pub const MAX_PERIODS: usize = 40_000;
 
 /// How time is cut into published periods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,35 +88,43 @@ impl Periods {
 impl Cadence {
     /// All whole periods that have settled by `now` and come after the watermark, no further back
     /// than the catch-up bound; without a watermark those of the last minute, or the last one
-    /// period if that is longer.
-    pub fn due(&self, now: i64, watermark: Option<i64>) -> Periods {
+    /// period if that is longer. `clock` is the wall clock, by which CloudWatch refuses what is too
+    /// old.
+    pub fn due(&self, now: i64, clock: i64, watermark: Option<i64>) -> Periods {
         let end = self.floor(now - self.settle_seconds);
         let start = match watermark {
             None => end - self.period_seconds.max(60),
             Some(watermark) => self.ceil(watermark).clamp(end - self.reach(), end),
         };
+        let oldest = self.ceil(oldest_accepted(clock)).min(end);
         Periods {
-            start,
+            start: start.max(oldest),
             end,
             length: self.period_seconds,
         }
     }
 
-    /// Those of the `due` periods that have settled by the data too, when `newest` is the time of
-    /// the newest sample there is. While a backlog comes in, a period that ended long ago may
-    /// still lack samples; it waits for samples that are SETTLE_SECONDS younger than its end, or
-    /// until it is about to fall out of reach.
-    pub fn arrived(&self, due: Periods, newest: i64) -> Periods {
-        let is_late = (due.start..due.end - due.length).contains(&newest);
-        if !is_late {
+    /// The `due` periods that have all of their samples: while a source's samples are late, a period
+    /// that ended long ago may still lack some. `slowest` is how far the slowest source has come,
+    /// `newest` the time of the newest sample of all. A period waits for samples that are
+    /// SETTLE_SECONDS younger than its end, or until it is about to leave the catch-up window.
+    pub fn arrived(&self, due: Periods, newest: i64, slowest: i64) -> Periods {
+        let has_news = newest >= due.start;
+        let is_late = slowest < self.awaited(due);
+        if !(has_news && is_late) {
             return due;
         }
         let last_chance = due.end - self.reach() + LAST_CHANCE_SECONDS.max(due.length);
-        let end = self.floor(last_chance.max(newest - self.settle_seconds));
+        let end = self.floor(last_chance.max(slowest - self.settle_seconds));
         Periods {
             end: end.clamp(due.start, due.end),
             ..due
         }
+    }
+
+    /// How far a source has to have come so that it has sent all samples of the `due` periods.
+    pub fn awaited(&self, due: Periods) -> i64 {
+        due.end - due.length.min(SCRAPE_SECONDS)
     }
 
     /// The whole periods that cover `[start, end)`.
@@ -117,7 +136,8 @@ impl Cadence {
         }
     }
 
-    fn reach(&self) -> i64 {
+    /// How far back from the newest settled period a run looks.
+    pub fn reach(&self) -> i64 {
         self.floor(self.max_catch_up_seconds)
             .max(self.period_seconds)
     }
@@ -129,6 +149,11 @@ impl Cadence {
     fn ceil(&self, time: i64) -> i64 {
         self.floor(time + self.period_seconds - 1)
     }
+}
+
+/// The oldest time that CloudWatch accepts, whenever a run that begins at `clock` sends it.
+pub fn oldest_accepted(clock: i64) -> i64 {
+    clock - ACCEPTED_SECONDS
 }
 
 #[cfg(test)]
@@ -144,7 +169,7 @@ mod tests {
     };
 
     fn due(now: i64, watermark: Option<i64>) -> (i64, i64) {
-        let periods = MINUTE.due(now, watermark);
+        let periods = MINUTE.due(now, now, watermark);
         (periods.start, periods.end)
     }
 
@@ -161,13 +186,13 @@ mod tests {
             period_seconds: 5,
             ..MINUTE
         };
-        assert_eq!(short.due(6_000, None).len(), 12);
+        assert_eq!(short.due(6_000, 6_000, None).len(), 12);
         let long = Cadence {
             period_seconds: 300,
             ..MINUTE
         };
         assert_eq!(
-            long.due(6_000, None),
+            long.due(6_000, 6_000, None),
             Periods {
                 start: 5_400,
                 end: 5_700,
@@ -185,7 +210,10 @@ mod tests {
     #[test]
     fn a_watermark_ahead_of_the_settled_time_leaves_nothing_due() {
         for ahead in [59_940, 59_941, 60_000, 1_000_000] {
-            assert!(MINUTE.due(60_000, Some(ahead)).is_empty(), "{ahead}");
+            assert!(
+                MINUTE.due(60_000, 60_000, Some(ahead)).is_empty(),
+                "{ahead}"
+            );
         }
     }
 
@@ -209,22 +237,51 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_late_settles_by_the_newest_sample() {
-        let due = MINUTE.due(1_700_000_000, Some(1_699_998_000));
-        let until = |newest| MINUTE.arrived(due, newest).end;
+    fn what_cloudwatch_no_longer_takes_is_not_due() {
+        let all = Cadence {
+            max_catch_up_seconds: 1_209_600,
+            ..MINUTE
+        };
+        let now = 1_700_000_040;
+        let due = all.due(now, now, Some(now - 16 * 86_400));
+        assert_eq!(due.start, now - 14 * 86_400 + 900);
+        assert_eq!(due.end, now - 60);
+        // An event that stands for the past is judged by the clock.
+        let late = all.due(now - 14 * 86_400, now, Some(now - 16 * 86_400));
+        assert!(late.is_empty());
+    }
+
+    #[test]
+    fn what_arrives_late_settles_by_the_slowest_source() {
+        let due = MINUTE.due(1_700_000_000, 1_700_000_000, Some(1_699_998_000));
+        let until = |newest, slowest| MINUTE.arrived(due, newest, slowest).end;
         assert_eq!((due.start, due.end), (1_699_998_000, 1_699_999_920));
         let rows = [
-            (1_699_999_860, due.end, "a sample in the newest period"),
+            (1_699_999_890, due.end, "half of the newest period"),
+            (1_699_999_889, 1_699_999_800, "a sample less"),
             (1_699_999_859, 1_699_999_740, "in the middle of a minute"),
             (1_699_999_800, 1_699_999_740, "a minute and no more"),
             (1_699_998_030, due.start, "nothing has settled"),
-            (1_699_997_990, due.end, "nothing is new"),
+            (
+                1_699_997_990,
+                due.start,
+                "a source that is behind the watermark",
+            ),
         ];
-        for (newest, end, what) in rows {
-            assert_eq!(until(newest), end, "{what}");
+        for (slowest, end, what) in rows {
+            assert_eq!(until(1_699_999_990, slowest), end, "{what}");
+            if slowest >= due.start {
+                assert_eq!(
+                    until(slowest, slowest),
+                    end,
+                    "{what}, and no source is faster"
+                );
+            }
         }
-        let all = MINUTE.due(1_700_000_000, Some(0));
-        let last_chance = MINUTE.arrived(all, all.start + 30);
+        let nothing_new = due.start - 10;
+        assert_eq!(until(nothing_new, nothing_new), due.end);
+        let all = MINUTE.due(1_700_000_000, 1_700_000_000, Some(0));
+        let last_chance = MINUTE.arrived(all, all.start + 30, all.start + 30);
         assert_eq!(last_chance.end, all.start + 600);
     }
 
@@ -252,7 +309,7 @@ mod tests {
             cadence in cadences(), now in 1_000_000i64..4_000_000_000,
             behind in prop::option::of(-1_000i64..200_000),
         ) {
-            let periods = cadence.due(now, behind.map(|behind| now - behind));
+            let periods = cadence.due(now, now, behind.map(|behind| now - behind));
             prop_assert_eq!(periods.start.rem_euclid(cadence.period_seconds), 0);
             prop_assert_eq!((periods.end - periods.start).rem_euclid(cadence.period_seconds), 0);
             prop_assert!(periods.start <= periods.end);
@@ -271,11 +328,11 @@ mod tests {
         ) {
             let cadence = Cadence { max_catch_up_seconds: 1_000_000, ..cadence };
             let mut now = first;
-            let mut published: Vec<Period> = cadence.due(now, None).iter().collect();
+            let mut published: Vec<Period> = cadence.due(now, now, None).iter().collect();
             for step in steps {
                 now += step;
                 let watermark = published.last().map(|period| period.end);
-                published.extend(cadence.due(now, watermark).iter());
+                published.extend(cadence.due(now, now, watermark).iter());
             }
             for pair in published.windows(2) {
                 prop_assert_eq!(pair[0].end, pair[1].start);
@@ -283,19 +340,20 @@ mod tests {
         }
 
         #[test]
-        fn only_the_end_of_a_backlog_waits(
+        fn only_the_end_of_what_is_due_waits_for_late_samples(
             cadence in cadences(), now in 1_000_000i64..4_000_000_000,
-            behind in 0i64..200_000, newest_before in -1_000i64..200_000,
+            behind in 0i64..200_000, newest_before in -1_000i64..200_000, slower in 0i64..1_000,
         ) {
-            let due = cadence.due(now, Some(now - behind));
+            let due = cadence.due(now, now, Some(now - behind));
             let newest = now - newest_before;
-            let arrived = cadence.arrived(due, newest);
+            let slowest = newest - slower;
+            let arrived = cadence.arrived(due, newest, slowest);
             prop_assert_eq!((arrived.start, arrived.length), (due.start, due.length));
             prop_assert!(arrived.end <= due.end);
             prop_assert_eq!((arrived.end - arrived.start).rem_euclid(due.length), 0);
             for waiting in (Periods { start: arrived.end, ..due }).iter() {
-                prop_assert!(newest >= due.start && newest < due.end - due.length);
-                prop_assert!(waiting.end + cadence.settle_seconds > newest);
+                prop_assert!(newest >= due.start && slowest < cadence.awaited(due));
+                prop_assert!(waiting.end + cadence.settle_seconds > slowest);
                 prop_assert!(waiting.end > now - cadence.max_catch_up_seconds - cadence.settle_seconds);
             }
         }

@@ -1,8 +1,8 @@
 //! AMP: the PromQL text, the signed request, and patience with a service that is busy.
 //!
-//! A query is `FIELD{matchers}[range]` as an instant query: raw samples with their own times. An
-//! instant vector would bear the time of the evaluation and repeat a dead node's last value for
-//! five minutes. A fleet too large for that is asked about by GPU index ([`Part`]).
+//! Samples are asked for by `FIELD{matchers}[range]` as an instant query: raw samples with their own
+//! times. An instant vector would bear the time of the evaluation and repeat a dead node's last value
+//! for five minutes. A fleet too large for that is asked about by GPU index ([`Part`]).
 
 use std::error::Error;
 use std::io::Read;
@@ -20,7 +20,9 @@ use reqwest::header::{
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
+use crate::arrival::{PATIENCE_SECONDS, STEP_SECONDS};
 use crate::budget::Budget;
+use crate::catalog::Field;
 use crate::error::{Cause, RunError};
 use crate::period::Periods;
 
@@ -28,6 +30,9 @@ use crate::period::Periods;
 /// on both. A peer that is gone is found sooner by reqwest's TCP keep-alive.
 /// <https://docs.aws.amazon.com/prometheus/latest/userguide/AMP_quotas.html>
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(125);
+/// Status 500 on this many attempts in a row for several periods: fewer are asked for. It may be a limit
+/// inside of AMP that the answer does not name.
+const MAX_INTERNAL_ERRORS: u32 = 2;
 /// An error's text is read no further than this.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 const MAX_ERROR_CHARS: usize = 1_000;
@@ -54,41 +59,111 @@ impl Part {
     ];
 }
 
-/// The query for the raw samples of one field.
-pub fn query(field: &str, Part(part): Part, matchers: &str, periods: &Periods) -> String {
-    let seconds = periods.end - periods.start;
-    format!("{field}{{{part}{matchers}}}[{seconds}s]")
+/// A query, and the moments it is evaluated at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    call: &'static str,
+    form: Vec<(&'static str, String)>,
+    /// Whether the same can be asked for in shorter ranges.
+    is_divisible: bool,
 }
 
-/// How far Prometheus looks back for a series' newest sample.
+/// How far Prometheus looks back for a series' newest sample, unless configured otherwise.
 const LOOKBACK_SECONDS: i64 = 300;
 
-/// The query for when the newest sample of a field was taken, in each five minutes of the range;
-/// those are of the clock, so the range has to end with [`newest_by`]. A finer step costs a look at
-/// every series each: of 8,000 series and six fields, 5 s apart, it took more than 20 s.
-pub fn newest(field: &str, matchers: &str, range: &Periods) -> String {
-    let seconds = range.end - range.start;
-    format!("max(timestamp({field}{{{matchers}}}))[{seconds}s:{LOOKBACK_SECONDS}s]")
+impl Question {
+    /// The raw samples of one field over `periods`.
+    pub fn samples(field: &str, Part(part): Part, matchers: &str, periods: &Periods) -> Self {
+        let seconds = periods.end - periods.start;
+        let query = format!("{field}{{{part}{matchers}}}[{seconds}s]");
+        Self {
+            call: "query",
+            form: vec![("query", query), ("time", last_moment(periods))],
+            is_divisible: periods.len() > 1,
+        }
+    }
+
+    /// When the newest sample of any field was taken, in each five minutes from `from` to `until`.
+    pub fn newest(fields: &[Field], matchers: &str, from: i64, until: i64) -> Self {
+        let query = of_all(fields, "max", |name| {
+            format!("timestamp({name}{{{matchers}}})")
+        });
+        let steps = (until - from + LOOKBACK_SECONDS - 1) / LOOKBACK_SECONDS;
+        Self::over(query, until, steps.max(1) - 1, LOOKBACK_SECONDS)
+    }
+
+    /// When the newest sample of each source's slowest series was taken, in a row of looks up to
+    /// `until`. A source is what has the same values of all `labels`.
+    pub fn arrivals(fields: &[Field], matchers: &str, labels: &[String], until: i64) -> Self {
+        let slowest = format!("min by({})", labels.join(","));
+        let query = of_all(fields, &slowest, |name| {
+            format!("timestamp({name}{{{matchers}}})")
+        });
+        Self::over(query, until, PATIENCE_SECONDS / STEP_SECONDS, STEP_SECONDS)
+    }
+
+    /// How many samples all fields have over `periods`.
+    pub fn count(fields: &[Field], matchers: &str, periods: &Periods) -> Self {
+        let seconds = periods.end - periods.start;
+        let query = of_all(fields, "sum", |name| {
+            format!("count_over_time({name}{{{matchers}}}[{seconds}s])")
+        });
+        let moment = last_moment(periods);
+        let step = "1".to_owned();
+        Self {
+            call: "query_range",
+            form: vec![
+                ("query", query),
+                ("start", moment.clone()),
+                ("end", moment),
+                ("step", step),
+            ],
+            is_divisible: false,
+        }
+    }
+
+    /// A query evaluated at `until`, and at `steps` moments before it that are `step` seconds apart.
+    fn over(query: String, until: i64, steps: i64, step: i64) -> Self {
+        Self {
+            call: "query_range",
+            form: vec![
+                ("query", query),
+                ("start", (until - steps * step).to_string()),
+                ("end", until.to_string()),
+                ("step", step.to_string()),
+            ],
+            is_divisible: false,
+        }
+    }
+
+    fn query(&self) -> &str {
+        self.form.first().map_or("", |(_, query)| query)
+    }
 }
 
-/// The end of a range whose last step of [`newest`] sees all samples until `now`.
-pub fn newest_by(now: i64) -> i64 {
-    (now.div_euclid(LOOKBACK_SECONDS) + 1) * LOOKBACK_SECONDS + 1
+/// `aggregate` over an expression of every field. Functions of PromQL drop the metric's name, and
+/// refuse series that differ in nothing else, so each field is aggregated by itself and then labelled.
+fn of_all(fields: &[Field], aggregate: &str, expression: impl Fn(&str) -> String) -> String {
+    let of_each = fields.iter().map(|field| {
+        let (name, expression) = (&field.name, expression(&field.name));
+        format!(r#"label_replace({aggregate}({expression}),"field","{name}","","")"#)
+    });
+    format!("{aggregate}({})", of_each.collect::<Vec<_>>().join(" or "))
 }
 
-/// The moment to evaluate at so that the range holds `[start, end)`: a millisecond, Prometheus's
-/// resolution, before the end. Prometheus 3 leaves the left edge out, earlier ones take it in;
-/// the reader of the samples leaves out what lies before the start.
-fn evaluation_time(periods: &Periods) -> String {
+/// The moment to evaluate at so that a range holds `[start, end)`: a millisecond, Prometheus's
+/// resolution, before the end. Prometheus 3 excludes the left edge, earlier versions include it; the
+/// reader of the samples leaves out what lies before the start.
+fn last_moment(periods: &Periods) -> String {
     format!("{}.999", periods.end - 1)
 }
 
 /// Why there is no reply that can be used.
 #[derive(Debug)]
 pub enum AskError {
-    /// It is more than AMP or this function can take at once. Less may do.
+    /// More than AMP or this function can take at once. Retry with a smaller range.
     TooMuch(RunError),
-    /// Less won't help.
+    /// A smaller range fails too.
     Failed(RunError),
 }
 
@@ -134,34 +209,33 @@ impl Amp {
         }
     }
 
-    /// Asks for the raw samples of `query` over `periods`, again and again until `deadline` while
-    /// AMP is busy or out of reach.
+    /// Asks again and again until `deadline` while AMP is busy or out of reach.
     ///
     /// # Errors
     /// `Throttled` or `AmpUnavailable` when time is up, `AmpRejected` or `AccessDenied` at once, and
     /// at once what is too much.
-    pub async fn ask(
-        &self,
-        query: &str,
-        periods: &Periods,
-        deadline: Instant,
-    ) -> Result<Reply, AskError> {
+    pub async fn ask(&self, question: &Question, deadline: Instant) -> Result<Reply, AskError> {
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
             .with_max_delay(Duration::from_secs(5))
             .without_max_times()
             .with_jitter()
             .build();
+        let mut internal_errors = 0;
         loop {
-            let attempt = self
-                .attempt(query, &evaluation_time(periods), deadline)
-                .await;
-            let failure = match attempt {
+            let failure = match self.attempt(question, deadline).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
             let (error, retry_after) = match failure {
                 Failure::Last(error) => return Err(error),
+                Failure::Internal(error) => {
+                    internal_errors += 1;
+                    if question.is_divisible && internal_errors >= MAX_INTERNAL_ERRORS {
+                        return Err(AskError::TooMuch(error));
+                    }
+                    (error, Duration::ZERO)
+                }
                 Failure::Transient { error, retry_after } => (error, retry_after),
             };
             let delay = delays.next().unwrap_or_default().max(retry_after);
@@ -170,15 +244,15 @@ impl Amp {
             }
             tracing::debug!(
                 error = startup::chain(&error),
-                query,
+                query = question.query(),
                 "asking AMP again in {delay:?}"
             );
             tokio::time::sleep(delay).await;
         }
     }
 
-    async fn attempt(&self, query: &str, time: &str, deadline: Instant) -> Result<Reply, Failure> {
-        let request = self.signed(query, time).await?;
+    async fn attempt(&self, question: &Question, deadline: Instant) -> Result<Reply, Failure> {
+        let request = self.signed(question).await?;
         let until = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
         let answered = tokio::time::timeout_at(until, async {
             let response = self
@@ -196,7 +270,7 @@ impl Amp {
         answered.await.unwrap_or_else(|_| Err(Failure::timed_out()))
     }
 
-    async fn signed(&self, query: &str, time: &str) -> Result<reqwest::Request, Failure> {
+    async fn signed(&self, question: &Question) -> Result<reqwest::Request, Failure> {
         let credentials = self
             .credentials
             .provide_credentials()
@@ -207,9 +281,9 @@ impl Amp {
             reason = "AMP takes a signature for five minutes only"
         )]
         let now = SystemTime::now();
-        let url = format!("{}/api/v1/query", self.workspace);
+        let url = format!("{}/api/v1/{}", self.workspace, question.call);
         // In a form body no character of PromQL can be encoded in two ways, as in a signed URL.
-        let body = reqwest::Url::parse_with_params("form:", [("query", query), ("time", time)])
+        let body = reqwest::Url::parse_with_params("form:", &question.form)
             .ok()
             .and_then(|form| form.query().map(str::to_owned))
             .unwrap_or_default();
@@ -252,6 +326,13 @@ impl Amp {
             // https://docs.aws.amazon.com/prometheus/latest/userguide/AMP-troubleshooting.html
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
                 Failure::Last(AskError::TooMuch(RunError::AmpRejected(told)))
+            }
+            StatusCode::INTERNAL_SERVER_ERROR => {
+                if text.is_some_and(|text| is_over_message_limit(&text)) {
+                    Failure::Last(AskError::TooMuch(RunError::AmpRejected(told)))
+                } else {
+                    Failure::Internal(RunError::AmpUnavailable(told))
+                }
             }
             _ if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
                 Failure::Transient {
@@ -310,12 +391,22 @@ fn signature(
 
 /// An attempt that failed.
 enum Failure {
-    /// The next one may fare better.
+    /// The next one may succeed.
     Transient {
         error: RunError,
         retry_after: Duration,
     },
+    /// Status 500: the next one may succeed, or AMP can't take so much at once.
+    Internal(RunError),
     Last(AskError),
+}
+
+/// AMP is built on Cortex, whose parts limit the messages between them. A reply over that limit is
+/// reported as an internal error: <https://github.com/cortexproject/cortex/issues/913>
+fn is_over_message_limit(text: &str) -> bool {
+    ["ResourceExhausted", "larger than max"]
+        .iter()
+        .any(|sign| text.contains(sign))
 }
 
 impl Failure {
@@ -427,54 +518,95 @@ fn over(how: &str, bytes: usize) -> AskError {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_cloudwatch::types::StandardUnit;
+
     use super::*;
+    use crate::catalog;
 
     const TWO_MINUTES: Periods = Periods {
         start: 1_700_000_040,
         end: 1_700_000_160,
         length: 60,
     };
+    const CLUSTER: &str = "cluster=\"a\"";
+
+    fn form(question: &Question) -> Vec<(&str, &str)> {
+        let form = question.form.iter();
+        form.map(|(name, value)| (*name, value.as_str())).collect()
+    }
 
     #[test]
     fn asks_for_raw_samples_of_the_whole_range() {
         let [whole] = Part::WHOLE;
+        let question = Question::samples("DCGM_FI_DEV_GPU_UTIL", whole, "", &TWO_MINUTES);
         assert_eq!(
-            query("DCGM_FI_DEV_GPU_UTIL", whole, "", &TWO_MINUTES),
-            "DCGM_FI_DEV_GPU_UTIL{}[120s]"
+            (question.call, form(&question)),
+            (
+                "query",
+                vec![
+                    ("query", "DCGM_FI_DEV_GPU_UTIL{}[120s]"),
+                    ("time", "1700000159.999"),
+                ]
+            )
         );
-        assert_eq!(
-            query("X", whole, "cluster=\"a\"", &TWO_MINUTES),
-            "X{cluster=\"a\"}[120s]"
-        );
-        assert_eq!(evaluation_time(&TWO_MINUTES), "1700000159.999");
+        let question = Question::samples("X", whole, CLUSTER, &TWO_MINUTES);
+        assert_eq!(question.query(), "X{cluster=\"a\"}[120s]");
     }
 
     #[test]
     fn the_parts_of_a_fleet_are_gpus_by_index_and_the_rest() {
-        let queries: Vec<String> = Part::BY_GPU
-            .into_iter()
-            .map(|part| query("X", part, "cluster=\"a\"", &TWO_MINUTES))
-            .collect();
-        for (index, query) in queries[..8].iter().enumerate() {
+        let questions =
+            Part::BY_GPU.map(|part| Question::samples("X", part, CLUSTER, &TWO_MINUTES));
+        for (index, question) in questions[..8].iter().enumerate() {
             let expected = format!("X{{gpu=\"{index}\",cluster=\"a\"}}[120s]");
-            assert_eq!(*query, expected);
+            assert_eq!(question.query(), expected);
         }
-        assert_eq!(queries[8], "X{gpu!~\"[0-7]\",cluster=\"a\"}[120s]");
+        let rest = "X{gpu!~\"[0-7]\",cluster=\"a\"}[120s]";
+        assert_eq!(questions[8].query(), rest);
     }
 
     #[test]
-    fn the_newest_sample_is_looked_for_until_now() {
-        assert_eq!(newest_by(1_700_000_100), 1_700_000_401);
-        assert_eq!(newest_by(1_700_000_099), 1_700_000_101);
-        let range = Periods {
-            start: 1_700_000_001,
-            end: 1_700_000_401,
-            length: 60,
+    fn what_arrives_is_asked_of_all_fields_at_once() {
+        let fields = ["X", "Y"].map(|name| catalog::custom(name, name, StandardUnit::None));
+        let labels = ["instance_id", "instance"].map(str::to_owned);
+        let of_both = |aggregate: &str, before: &str, after: &str| {
+            let of_each = ["X", "Y"].map(|name| {
+                let series = format!("{before}{name}{{cluster=\"a\"}}{after}");
+                format!(r#"label_replace({aggregate}({series}),"field","{name}","","")"#)
+            });
+            format!("{aggregate}({})", of_each.join(" or "))
         };
-        assert_eq!(
-            newest("X", "cluster=\"a\"", &range),
-            "max(timestamp(X{cluster=\"a\"}))[400s:300s]"
-        );
-        assert_eq!(evaluation_time(&range), "1700000400.999");
+        let until = 1_700_000_400;
+        let rows = [
+            (
+                Question::newest(&fields, CLUSTER, until - 601, until),
+                of_both("max", "timestamp(", ")"),
+                ["1699999800", "1700000400", "300"],
+            ),
+            (
+                Question::arrivals(&fields, CLUSTER, &labels, until),
+                of_both("min by(instance_id,instance)", "timestamp(", ")"),
+                ["1699999800", "1700000400", "150"],
+            ),
+            (
+                Question::count(&fields, CLUSTER, &TWO_MINUTES),
+                of_both("sum", "count_over_time(", "[120s])"),
+                ["1700000159.999", "1700000159.999", "1"],
+            ),
+        ];
+        for (question, query, [start, end, step]) in rows {
+            let expected = [
+                ("query", query.as_str()),
+                ("start", start),
+                ("end", end),
+                ("step", step),
+            ];
+            assert_eq!(
+                (question.call, form(&question)),
+                ("query_range", expected.to_vec())
+            );
+        }
+        let within_one_step = Question::newest(&fields, "", until - 10, until);
+        assert_eq!(within_one_step.form[1], ("start", until.to_string()));
     }
 }

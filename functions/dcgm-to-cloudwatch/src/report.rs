@@ -132,7 +132,7 @@ impl Report {
 }
 
 fn as_text<S: serde::Serializer>(time: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
-    time.map(watermark::text).serialize(serializer)
+    time.map(watermark::rfc3339).serialize(serializer)
 }
 
 /// A datum as PutMetricData's JSON form has it.
@@ -146,7 +146,7 @@ fn as_json(datum: &Datum<'_>) -> Value {
     let mut json = json!({
         "MetricName": datum.metric,
         "Dimensions": dimensions,
-        "Timestamp": watermark::text(datum.period.start),
+        "Timestamp": watermark::rfc3339(datum.period.start),
         "Unit": datum.unit.as_str(),
         "Values": values,
         "Counts": counts,

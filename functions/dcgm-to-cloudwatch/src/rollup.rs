@@ -1,5 +1,7 @@
 //! Samples into distributions, one for each period, metric and dimension set. Pure.
 
+use std::collections::{BTreeSet, HashMap};
+
 use crate::catalog::Field;
 use crate::config::DimensionSet;
 use crate::fleet::{Fleet, Gpu};
@@ -14,6 +16,8 @@ pub struct Readings<'a> {
     fields: Vec<(&'a Field, Vec<Reading>)>,
     /// For each period, how many series had a sample in it.
     series: Vec<u64>,
+    /// For each period, how many samples there were, believable or not.
+    raw_samples: Vec<u64>,
     /// What was not believed.
     pub dropped: Dropped,
 }
@@ -25,6 +29,7 @@ impl<'a> Readings<'a> {
             range,
             fields: fields.iter().map(|field| (field, Vec::new())).collect(),
             series: vec![0; range.len()],
+            raw_samples: vec![0; range.len()],
             dropped: Dropped::default(),
         }
     }
@@ -40,10 +45,11 @@ impl<'a> Readings<'a> {
             .filter(|(at, _)| (start * 1_000..end * 1_000).contains(at));
         for &(at, value) in inside {
             let at = (at - start * 1_000) as u32;
+            let period = (i64::from(at) / (length * 1_000)) as usize;
+            self.raw_samples[period] += 1;
             match gpu.and_then(|gpu| Ok((gpu, believe(value, &field.possible)?))) {
                 Ok((gpu, value)) => {
                     readings.push(Reading { gpu, at, value });
-                    let period = (i64::from(at) / (length * 1_000)) as usize;
                     if latest.replace(period) != Some(period) {
                         self.series[period] += 1;
                     }
@@ -54,18 +60,60 @@ impl<'a> Readings<'a> {
     }
 
     /// A reply about the field with that index is read: puts the readings in order of period, GPU
-    /// and time, and keeps one for each GPU and time. (A GPU has several series when dcgm-exporter
-    /// maps it to several jobs; they are copies of one another. Should they differ, the largest
-    /// value is kept.)
+    /// and time. Series of one GPU are often copies of one another (dcgm-exporter shows one for each
+    /// job on the GPU), so equal values at one time count once. Values that differ all count: the
+    /// series tell them apart by a label that is no dimension.
     pub fn sort(&mut self, field: usize) {
         let length = self.range.length as u32 * 1_000;
         let (_, readings) = &mut self.fields[field];
         readings.sort_unstable_by(|a, b| {
             (a.at / length, a.gpu, a.at)
                 .cmp(&(b.at / length, b.gpu, b.at))
-                .then(b.value.total_cmp(&a.value))
+                .then(a.value.total_cmp(&b.value))
         });
-        readings.dedup_by_key(|reading| (reading.gpu, reading.at));
+        readings.dedup_by_key(|reading| (reading.gpu, reading.at, reading.value.to_bits()));
+    }
+
+    /// All fields are read and sorted: where a GPU has several names in one period, its readings go
+    /// under the first of them. Returns those names, two by two: the one that is published, and the
+    /// other.
+    pub fn merge_aliases(&mut self, fleet: &Fleet) -> BTreeSet<(u32, u32)> {
+        let mut pairs = BTreeSet::new();
+        let mut renamed = HashMap::new();
+        for names in fleet.aliases() {
+            for (index, period) in self.range.iter().enumerate() {
+                let mut present = names.iter().filter(|name| self.has(period, **name));
+                let Some(first) = present.next() else {
+                    continue;
+                };
+                for other in present {
+                    pairs.insert((*first, *other));
+                    if !fleet.has_instance_id(*other) {
+                        renamed.insert((index, *other), *first);
+                    }
+                }
+            }
+        }
+        if !renamed.is_empty() {
+            let length = self.range.length as u32 * 1_000;
+            for field in 0..self.fields.len() {
+                for reading in &mut self.fields[field].1 {
+                    let key = ((reading.at / length) as usize, reading.gpu);
+                    reading.gpu = renamed.get(&key).copied().unwrap_or(reading.gpu);
+                }
+                self.sort(field);
+            }
+        }
+        pairs
+    }
+
+    fn has(&self, period: Period, gpu: u32) -> bool {
+        self.fields.iter().any(|(_, readings)| {
+            let of_period = self.within(readings, period);
+            of_period
+                .binary_search_by_key(&gpu, |reading| reading.gpu)
+                .is_ok()
+        })
     }
 
     /// How many readings are held.
@@ -80,28 +128,29 @@ impl<'a> Readings<'a> {
 
     /// What fell into one of the periods.
     pub fn of<'r>(&'r self, period: Period, fleet: &'r Fleet) -> PeriodReadings<'r> {
-        let (from, to) = (self.offset(period.start), self.offset(period.end));
         let fields = self
             .fields
             .iter()
-            .map(|(field, readings)| {
-                let first = readings.partition_point(|reading| i64::from(reading.at) < from);
-                let last = readings.partition_point(|reading| i64::from(reading.at) < to);
-                (*field, &readings[first..last])
-            })
+            .map(|(field, readings)| (*field, self.within(readings, period)))
             .filter(|(_, readings)| !readings.is_empty())
             .collect();
         let index = (period.start - self.range.start) / self.range.length;
         PeriodReadings {
             period,
             series: self.series[index as usize],
+            raw_samples: self.raw_samples[index as usize],
             fields,
             fleet,
         }
     }
 
-    fn offset(&self, time: i64) -> i64 {
-        (time - self.range.start) * 1_000
+    fn within<'r>(&self, readings: &'r [Reading], period: Period) -> &'r [Reading] {
+        let offset = |time: i64| (time - self.range.start) * 1_000;
+        let before = |time: i64| {
+            let offset = offset(time);
+            readings.partition_point(|reading| i64::from(reading.at) < offset)
+        };
+        &readings[before(period.start)..before(period.end)]
     }
 }
 
@@ -112,6 +161,8 @@ pub struct PeriodReadings<'r> {
     pub period: Period,
     /// How many series had a sample in it.
     pub series: u64,
+    /// How many samples AMP has of it, believable or not, copies too.
+    pub raw_samples: u64,
     fields: Vec<(&'r Field, &'r [Reading])>,
     fleet: &'r Fleet,
 }
@@ -162,23 +213,17 @@ impl<'r> PeriodReadings<'r> {
         self.fields.iter().map(|(_, readings)| readings.len()).sum()
     }
 
-    /// Physical GPUs that sent a sample; the MIG instances of one count once.
+    /// Physical GPUs that sent a sample; MIG instances and further names of one count once.
     pub fn gpus(&self) -> usize {
-        let mut gpus: Vec<(u32, &str)> = self
+        let mut boards: Vec<u32> = self
             .fields
             .iter()
             .flat_map(|(_, readings)| readings.chunk_by(|a, b| a.gpu == b.gpu))
-            .map(|of_one| of_one[0].gpu)
-            .map(|gpu| {
-                (
-                    self.fleet.instance_of(gpu),
-                    self.fleet.gpu(gpu).gpu.as_str(),
-                )
-            })
+            .map(|of_one| self.fleet.board_of(of_one[0].gpu))
             .collect();
-        gpus.sort_unstable();
-        gpus.dedup();
-        gpus.len()
+        boards.sort_unstable();
+        boards.dedup();
+        boards.len()
     }
 
     /// How many metrics a dimension set makes.
@@ -275,7 +320,7 @@ fn distinct<'r>(readings: impl IntoIterator<Item = &'r Reading>) -> Vec<(f64, u3
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 
@@ -297,17 +342,23 @@ mod tests {
     /// Labels `gpu`, `GPU_I_ID`, `instance_id`, and samples in milliseconds from the start.
     type Series = ([&'static str; 3], Vec<Sample>);
 
+    fn read(series: &[Series]) -> Read {
+        read_with_uuids("", series)
+    }
+
     struct Read {
         readings: Readings<'static>,
         fleet: Fleet,
+        merged: BTreeSet<(u32, u32)>,
     }
 
-    fn read(series: &[Series]) -> Read {
+    /// All series bear the UUID.
+    fn read_with_uuids(uuid: &str, series: &[Series]) -> Read {
         let field = catalog::find("DCGM_FI_DEV_GPU_UTIL").unwrap();
         let mut fleet = Fleet::new(&["instance_id".to_owned()]);
         let mut readings = Readings::new(TWO_MINUTES, Vec::leak(vec![field]));
-        for (labels, samples) in series {
-            let gpu = fleet.identify(&labels.map(str::to_owned));
+        for ([gpu, mig, instance_id], samples) in series {
+            let gpu = fleet.identify(&[gpu, mig, uuid, instance_id].map(str::to_owned));
             let samples: Vec<Sample> = samples
                 .iter()
                 .map(|(at, value)| (START * 1_000 + at, *value))
@@ -315,7 +366,12 @@ mod tests {
             readings.take(0, gpu, &samples);
         }
         readings.sort(0);
-        Read { readings, fleet }
+        let merged = readings.merge_aliases(&fleet);
+        Read {
+            readings,
+            fleet,
+            merged,
+        }
     }
 
     impl Read {
@@ -368,6 +424,55 @@ mod tests {
         let read = read(&copies);
         assert_eq!(read.values(0, DimensionSet::Gpu), [[(90.0, 1), (95.0, 1)]]);
         assert_eq!((read.minute(0).series, read.minute(0).samples()), (2, 2));
+    }
+
+    #[test]
+    fn series_of_one_gpu_that_differ_all_count() {
+        let series = [2.0, 1.0, 1.0].map(|value| (["0", "", "i-a"], vec![(0, value)]));
+        let read = read(&series);
+        assert_eq!(read.values(0, DimensionSet::Gpu), [[(1.0, 1), (2.0, 1)]]);
+        assert_eq!((read.minute(0).series, read.minute(0).samples()), (3, 2));
+    }
+
+    #[test]
+    fn names_of_one_gpu_are_merged_in_the_periods_that_have_both() {
+        // The first exporter stops after a minute; the second's copy of 90.0 counts once.
+        let series = [
+            (["0", "", "b"], vec![(0, 90.0), (15_000, 91.0)]),
+            (
+                ["0", "", "a"],
+                vec![(0, 90.0), (20_000, 92.0), (60_000, 93.0)],
+            ),
+            (["0", "", "b"], vec![(70_000, 94.0)]),
+            (["0", "", "c"], vec![(119_999, 95.0)]),
+        ];
+        let read = read_with_uuids("GPU-1", &series);
+        let minute = |index| read.values(index, DimensionSet::Gpu);
+        assert_eq!(minute(0), [[(90.0, 1), (91.0, 1), (92.0, 1)]]);
+        assert_eq!(minute(1), [[(93.0, 1), (94.0, 1), (95.0, 1)]]);
+        let names: Vec<_> = [0, 1]
+            .map(|index| read.minute(index))
+            .iter()
+            .flat_map(|minute| minute.distributions(&[DimensionSet::Gpu]))
+            .map(|one| one.of)
+            .collect();
+        let a = Subject::Gpu(read.fleet.gpu(1));
+        assert_eq!(names, [a, a]);
+        assert_eq!(read.merged, BTreeSet::from([(1, 0), (1, 2)]));
+    }
+
+    #[test]
+    fn two_instance_ids_for_one_gpu_are_told_but_not_merged() {
+        let ids = ["i-0123456789abcdef0", "i-0123456789abcdef1"];
+        let series = ids.map(|id| (["0", "", id], vec![(0, 1.0)]));
+        let read = read_with_uuids("GPU-1", &series);
+        assert_eq!(read.values(0, DimensionSet::Gpu), [[(1.0, 1)], [(1.0, 1)]]);
+        assert_eq!(read.minute(0).gpus(), 1);
+        assert_eq!(read.merged, BTreeSet::from([(0, 1)]));
+        // One after the other they may well have had it: EC2 gave the board to another instance.
+        let moved = [(0, ids[0]), (60_000, ids[1])];
+        let moved = moved.map(|(at, id)| (["0", "", id], vec![(at, 1.0)]));
+        assert_eq!(read_with_uuids("GPU-1", &moved).merged, BTreeSet::new());
     }
 
     #[test]
@@ -426,13 +531,9 @@ mod tests {
             }).collect();
             let read = read(&series);
             for minute in 0..2 {
-                let mut expected: BTreeMap<(u8, u8, i64), u8> = BTreeMap::new();
                 let inside = |at: i64| (minute * 60_000..(minute + 1) * 60_000).contains(&at);
-                for (node, gpu, at, value) in samples.iter().filter(|sample| inside(sample.2)) {
-                    let kept = expected.entry((*node, *gpu, *at)).or_default();
-                    *kept = (*kept).max(*value);
-                }
-                let mut values: Vec<f64> = expected.values().copied().map(f64::from).collect();
+                let expected: BTreeSet<_> = samples.iter().filter(|sample| inside(sample.2)).collect();
+                let mut values: Vec<f64> = expected.iter().map(|sample| f64::from(sample.3)).collect();
                 values.sort_unstable_by(f64::total_cmp);
                 for set in EVERY_SET {
                     let of_set: Vec<_> = read.minute(minute).distributions(&[set]).collect();

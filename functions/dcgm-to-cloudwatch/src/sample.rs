@@ -49,6 +49,8 @@ pub enum DropReason {
     UnpublishableLabel,
     /// CloudWatch refused the datum although every known limit was kept.
     RefusedByCloudWatch,
+    /// The sample reached AMP after its period was published.
+    Late,
 }
 
 /// Samples dropped, counted by reason.

@@ -5,10 +5,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::period::{Cadence, Periods};
+use crate::period::{Cadence, MAX_PERIODS, Periods, oldest_accepted};
 
-/// CloudWatch takes no older timestamps.
-/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html>
+/// An event that is older asks for nothing that CloudWatch would take.
 const MAX_AGE: TimeDelta = TimeDelta::days(14);
 const MAX_BACKFILL: TimeDelta = TimeDelta::hours(24);
 
@@ -135,8 +134,16 @@ fn by_hand(
         Some("start is not before end".to_owned())
     } else if end - start > MAX_BACKFILL.num_seconds() {
         Some("from start to end it is over 24 h; ask for the days one by one".to_owned())
-    } else if periods.start < now - MAX_AGE.num_seconds() {
-        Some("start is over 14 days ago, CloudWatch takes nothing older".to_owned())
+    } else if periods.len() > MAX_PERIODS {
+        let count = periods.len();
+        Some(format!(
+            "from start to end there are {count} periods, and a reply has room for {MAX_PERIODS}; ask \
+             for a part of them"
+        ))
+    } else if periods.start < oldest_accepted(now) {
+        let why = "start is over 14 days ago, less the 15 minutes that a run may take: CloudWatch \
+                   takes nothing older";
+        Some(why.to_owned())
     } else if periods.end > now {
         Some("end falls into a period that is not over yet".to_owned())
     } else {
@@ -245,6 +252,19 @@ mod tests {
         };
         assert_eq!((trigger.mode, trigger.dry_run), (Mode::Backfill, true));
         assert_eq!(trigger.backfill, Some(periods));
+    }
+
+    #[test]
+    fn a_backfill_of_more_periods_than_a_reply_can_tell_of_is_refused() {
+        let seconds = Cadence {
+            period_seconds: 1,
+            ..CADENCE
+        };
+        let payload = json!({"start": "2026-11-21T12:00:00Z", "end": "2026-11-22T00:00:00Z"});
+        let error = Trigger::read(payload, clock(), &seconds)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("43200 periods"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The end of the last published period, kept in an SSM parameter.
+//! Where earlier runs left off, kept in an SSM parameter.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use aws_sdk_ssm::Client;
@@ -12,13 +13,53 @@ use crate::error::RunError;
 /// What a new parameter holds: SSM takes no empty value.
 const NONE_YET: &str = "none";
 
+/// How far earlier runs came, in seconds since the epoch. The parameter holds `published` as an RFC
+/// 3339 time, and behind a `/` also `covered` where it is later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    /// End of the last period that had samples and was published.
+    pub published: i64,
+    /// End of the last period that a run looked at, with or without samples.
+    pub covered: i64,
+}
+
+impl Mark {
+    /// A mark at the end of a period that was published.
+    pub fn at(published: i64) -> Self {
+        Self {
+            published,
+            covered: published,
+        }
+    }
+
+    fn parse(value: &str) -> Option<Self> {
+        let time = |text: &str| DateTime::parse_from_rfc3339(text.trim()).ok();
+        let (published, covered) = value.split_once('/').unwrap_or((value, value));
+        let published = time(published)?.timestamp();
+        Some(Self {
+            published,
+            covered: time(covered)?.timestamp().max(published),
+        })
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&rfc3339(self.published))?;
+        if self.covered > self.published {
+            write!(f, "/{}", rfc3339(self.covered))?;
+        }
+        Ok(())
+    }
+}
+
 /// The watermark of one function.
 #[derive(Debug)]
 pub struct Watermark {
     client: Client,
     parameter: String,
     /// A write that failed: the next run of this process need not publish those periods again.
-    unsaved: Mutex<Option<i64>>,
+    unsaved: Mutex<Option<Mark>>,
 }
 
 impl Watermark {
@@ -31,24 +72,19 @@ impl Watermark {
         }
     }
 
-    /// Where earlier runs left off, in seconds since the epoch; none where the parameter is not
-    /// there or does not hold a time of the past, which is told in the log.
+    /// Where earlier runs left off; none where the parameter is not there or does not hold a time of
+    /// the past, which is told in the log.
     ///
     /// # Errors
     /// SSM did not answer, or not to this role.
-    pub async fn read(&self, clock: i64) -> Result<Option<i64>, RunError> {
+    pub async fn read(&self, clock: i64) -> Result<Option<Mark>, RunError> {
         let unsaved = *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(self.stored(clock).await?.max(unsaved))
     }
 
-    async fn stored(&self, clock: i64) -> Result<Option<i64>, RunError> {
-        let answer = match self
-            .client
-            .get_parameter()
-            .name(&self.parameter)
-            .send()
-            .await
-        {
+    async fn stored(&self, clock: i64) -> Result<Option<Mark>, RunError> {
+        let request = self.client.get_parameter().name(&self.parameter);
+        let answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) if error.code() == Some("ParameterNotFound") => {
                 tracing::warn!(parameter = self.parameter, "no watermark yet: no catch-up");
@@ -56,18 +92,15 @@ impl Watermark {
             }
             Err(error) => return Err(self.failure("ssm:GetParameter", &error)),
         };
-        let text = answer
-            .parameter()
-            .and_then(|parameter| parameter.value())
-            .unwrap_or_default();
-        if text == NONE_YET {
-            return Ok(None);
+        let value = answer.parameter().and_then(|parameter| parameter.value());
+        let value = value.unwrap_or_default();
+        if value == NONE_YET {
+            return Ok(self.before_reset(clock).await);
         }
-        let time = DateTime::parse_from_rfc3339(text.trim()).map(|time| time.timestamp());
-        let complaint = match time {
-            Ok(time) if time <= clock => return Ok(Some(time)),
-            Ok(_) => "lies in the future",
-            Err(_) => "is no RFC 3339 time",
+        let complaint = match Mark::parse(value) {
+            Some(mark) if mark.published <= clock => return Ok(Some(mark)),
+            Some(_) => "lies in the future",
+            None => "is no RFC 3339 time",
         };
         let parameter = &self.parameter;
         tracing::warn!(
@@ -77,18 +110,51 @@ impl Watermark {
         Ok(None)
     }
 
+    /// The newest watermark in the parameter's history. CloudFormation writes the parameter's first
+    /// value over it when anything of the resource changes, be it a tag of the stack.
+    async fn before_reset(&self, clock: i64) -> Option<Mark> {
+        let parameter = &self.parameter;
+        let request = self.client.get_parameter_history().name(parameter);
+        let mut pages = request.into_paginator().send();
+        let mut newest = None;
+        while let Some(page) = pages.next().await {
+            match page {
+                Ok(page) => {
+                    let values = page
+                        .parameters()
+                        .iter()
+                        .filter_map(|version| version.value());
+                    let marks = values.filter_map(Mark::parse);
+                    newest = marks
+                        .filter(|mark| mark.published <= clock)
+                        .chain(newest)
+                        .max();
+                }
+                Err(error) => {
+                    let error = startup::chain(&error);
+                    tracing::info!(parameter, error, "the watermark's history can't be read");
+                    break;
+                }
+            }
+        }
+        if let Some(mark) = newest {
+            tracing::info!(parameter, "the watermark was reset: going on from {mark}");
+        }
+        newest
+    }
+
     /// Moves the watermark.
     ///
     /// # Errors
     /// SSM did not answer, or not to this role.
-    pub async fn write(&self, time: i64) -> Result<(), RunError> {
+    pub async fn write(&self, mark: Mark) -> Result<(), RunError> {
         // Also when the wait for SSM is given up half-way.
-        *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
+        *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
         let put = self
             .client
             .put_parameter()
             .name(&self.parameter)
-            .value(text(time));
+            .value(mark.to_string());
         put.r#type(ParameterType::String)
             .overwrite(true)
             .send()
@@ -117,9 +183,37 @@ impl Watermark {
     }
 }
 
-/// A time as people and the parameter have it.
-pub fn text(time: i64) -> String {
+/// A time, in seconds since the epoch, as RFC 3339 has it.
+pub fn rfc3339(time: i64) -> String {
     DateTime::<Utc>::from_timestamp(time, 0)
         .unwrap_or_default()
         .to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_written_as_it_is_read() {
+        let (published, covered) = (1_763_805_660, 1_763_838_060);
+        let rows = [
+            ("2025-11-22T10:01:00Z", Some(Mark::at(published))),
+            (
+                "2025-11-22T10:01:00Z/2025-11-22T19:01:00Z",
+                Some(Mark { published, covered }),
+            ),
+            ("2025-11-22T10:01:00Z/", None),
+            ("none", None),
+            ("", None),
+        ];
+        for (text, mark) in rows {
+            assert_eq!(Mark::parse(text), mark, "{text:?}");
+            if let Some(mark) = mark {
+                assert_eq!(mark.to_string(), text);
+            }
+        }
+        let set_by_hand = "2025-11-22T11:01:00+01:00 / 2025-11-22T09:00:00Z";
+        assert_eq!(Mark::parse(set_by_hand), Some(Mark::at(published)));
+    }
 }

@@ -39,30 +39,65 @@ fn empty_is_null(mut invocation: LambdaInvocation) -> LambdaInvocation {
     invocation
 }
 
-/// Tells Lambda why the function can't start, so that an invoker reads the mistake itself instead
-/// of "exit status 1" (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>,
-/// initialization error). Gives the error back for `main` to end with.
-pub async fn report_init_error<E: Error>(error_type: &str, error: E) -> E {
-    tracing::error!("{}", crate::chain(&error));
-    if let Some(api) = process_variable("AWS_LAMBDA_RUNTIME_API") {
-        let report = json!({
-            "errorType": error_type,
-            "errorMessage": crate::chain(&error),
-            "stackTrace": [],
-        });
-        let sent = reqwest::Client::new()
-            .post(format!("http://{api}/2018-06-01/runtime/init/error"))
-            .header("content-type", "application/json")
-            .header("lambda-runtime-function-error-type", error_type)
-            .body(report.to_string())
-            .send()
-            .await;
-        if let Err(error) = sent {
-            tracing::warn!(
-                "the start's failure was not reported: {}",
-                crate::chain(&error)
-            );
-        }
+/// Tells Lambda why the function can't start, so that an invoker reads the cause instead of "exit
+/// status 1" (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>, initialization
+/// error). Returns the error for `main` to end with.
+pub async fn report_init_error(
+    error_type: &str,
+    error: impl Into<Box<dyn Error + Send + Sync>>,
+) -> Box<dyn Error + Send + Sync> {
+    let error = error.into();
+    let message = crate::chain(&*error);
+    tracing::error!("{message}");
+    if let Some(api) = process_variable("AWS_LAMBDA_RUNTIME_API")
+        && let Err(cause) = post_init_error(&api, error_type, &message).await
+    {
+        tracing::warn!(
+            "the init error was not reported to Lambda: {}",
+            crate::chain(&cause)
+        );
     }
     error
+}
+
+async fn post_init_error(api: &str, error_type: &str, message: &str) -> reqwest::Result<()> {
+    let report = json!({"errorType": error_type, "errorMessage": message, "stackTrace": []});
+    // The Runtime API is plain HTTP on this machine, which `http_client` never proxies.
+    crate::http_client()
+        .build()?
+        .post(format!("http://{api}/2018-06-01/runtime/init/error"))
+        .header("content-type", "application/json")
+        .header("lambda-runtime-function-error-type", error_type)
+        .body(report.to_string())
+        .send()
+        .await?
+        .error_for_status()
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_report_that_lambda_refuses_is_noticed() {
+        for (status, is_taken) in [("202 Accepted", true), ("403 Forbidden", false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let api = thread::spawn(move || {
+                let (mut connection, _) = listener.accept().unwrap();
+                let read = connection.read(&mut [0; 4096]).unwrap();
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                connection.write_all(answer.as_bytes()).unwrap();
+                read
+            });
+            let posted = post_init_error(&address, "InvalidConfiguration", "A is not set").await;
+            assert!(api.join().unwrap() > 0);
+            assert_eq!(posted.is_ok(), is_taken, "{status}: {posted:?}");
+        }
+    }
 }

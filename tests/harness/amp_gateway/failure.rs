@@ -14,6 +14,9 @@ pub enum Failure {
     Status(u16),
     /// IAM does not allow the call.
     NotAuthorized,
+    /// The reply is too long for one of the parts of Cortex to send to another:
+    /// <https://github.com/cortexproject/cortex/issues/913>
+    MessageTooLarge,
     /// The right answer, this much later.
     Slow(Duration),
     /// The right answer, but the connection ends in the middle of its body.
@@ -45,6 +48,12 @@ impl Failure {
                 let resource = workspace.workspace_arn(&workspace.options.workspace_id);
                 Some(Answer::not_authorized(operation, &resource))
             }
+            Self::MessageTooLarge => {
+                let error = "rpc error: code = ResourceExhausted desc = grpc: trying to send message \
+                             larger than max (67108916 vs. 67108864)";
+                let code = StatusCode::INTERNAL_SERVER_ERROR;
+                Some(Answer::prometheus_error(code, "internal", error))
+            }
             Self::Garbage => Some(Answer::html(
                 StatusCode::OK,
                 "<html>We will be back soon</html>",
@@ -65,6 +74,7 @@ impl Failure {
             Self::Reset => std::panic::resume_unwind(Box::new("connection reset on purpose")),
             Self::Status(_)
             | Self::NotAuthorized
+            | Self::MessageTooLarge
             | Self::CutMidReply
             | Self::Garbage
             | Self::Body(_)

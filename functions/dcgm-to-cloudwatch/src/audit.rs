@@ -1,0 +1,85 @@
+//! Counts the samples that reach AMP after their period was published. They are not in CloudWatch,
+//! and whoever operates the cluster has to know. Pure.
+
+use std::collections::VecDeque;
+
+use crate::period::{Period, Periods};
+
+/// A period is audited this long after its end.
+const AGE_SECONDS: i64 = 900;
+/// At least so much is audited by one query.
+const MIN_SPAN_SECONDS: i64 = 300;
+
+/// Published periods that have yet to be audited, oldest first, with the samples that each had in AMP
+/// when it was published, believable or not.
+#[derive(Debug, Default)]
+pub struct Audit {
+    published: VecDeque<(Period, u64)>,
+}
+
+impl Audit {
+    /// A run has published these.
+    pub fn note(&mut self, published: impl IntoIterator<Item = (Period, u64)>) {
+        self.published.extend(published);
+    }
+
+    /// The periods to audit at `now`, and how many samples they had when they were published; none
+    /// before a few minutes' worth has come together. They are not told again.
+    pub fn next(&mut self, now: i64) -> Option<(Periods, u64)> {
+        let (first, _) = self.published.front()?;
+        let (start, length) = (first.start, first.end - first.start);
+        let mut end = start;
+        let mut samples = 0;
+        let mut count = 0;
+        for (period, of_period) in &self.published {
+            // Time that was left out in between is another span.
+            if period.start != end || period.end > now - AGE_SECONDS {
+                break;
+            }
+            end = period.end;
+            samples += of_period;
+            count += 1;
+        }
+        let is_whole = count < self.published.len() && self.published[count].0.start != end;
+        if count == 0 || (end - start < MIN_SPAN_SECONDS && !is_whole) {
+            return None;
+        }
+        self.published.drain(..count);
+        Some((Periods { start, end, length }, samples))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minute(index: i64) -> Period {
+        Period {
+            start: index * 60,
+            end: (index + 1) * 60,
+        }
+    }
+
+    #[test]
+    fn periods_are_audited_once_by_the_five_minutes_when_they_are_old_enough() {
+        let mut audit = Audit::default();
+        audit.note((0..12).map(|index| (minute(index), 10)));
+        let span = |start: i64, end: i64| Periods {
+            start: start * 60,
+            end: end * 60,
+            length: 60,
+        };
+        assert_eq!(audit.next(5 * 60 + AGE_SECONDS - 1), None);
+        assert_eq!(audit.next(5 * 60 + AGE_SECONDS), Some((span(0, 5), 50)));
+        assert_eq!(audit.next(9 * 60 + AGE_SECONDS), None);
+        assert_eq!(audit.next(11 * 60 + AGE_SECONDS), Some((span(5, 11), 60)));
+    }
+
+    #[test]
+    fn time_that_was_left_out_is_not_audited() {
+        let mut audit = Audit::default();
+        audit.note([(minute(0), 10), (minute(7), 20)]);
+        let (span, samples) = audit.next(10_000).unwrap();
+        assert_eq!((span.start, span.end, samples), (0, 60, 10));
+    }
+}
