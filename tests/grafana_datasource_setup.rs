@@ -24,6 +24,8 @@ mod faults;
 mod manual;
 #[path = "grafana_datasource_setup/people.rs"]
 mod people;
+#[path = "grafana_datasource_setup/protocol.rs"]
+mod protocol;
 mod sdk;
 #[path = "grafana_datasource_setup/secrets.rs"]
 mod secrets;

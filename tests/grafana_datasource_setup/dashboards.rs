@@ -308,3 +308,86 @@ async fn grafana_9_gets_a_data_source_and_no_dashboards() {
             .contains("no dashboards: they need Grafana 10")
     );
 }
+
+/// With the data source of the Grafana before, whose type has another name.
+#[tokio::test]
+async fn untouched_dashboards_are_known_without_a_history() {
+    for before in [10, 12] {
+        let world = world(before).await;
+        run(&world).await;
+        change_by_hand(&world, "node", "My nodes");
+        world.grafana.upgrade(13);
+        world.amg.set_version(13);
+        let reply = run(&world).await;
+        assert_eq!(
+            actions(&reply),
+            ["updated", "unknown", "updated"],
+            "{before}"
+        );
+        // Saved once more, they have a history again.
+        assert_eq!(
+            actions(&run(&world).await),
+            ["unchanged", "unknown", "unchanged"]
+        );
+        assert_eq!(
+            world.grafana.dashboard(&uid("node")).unwrap()["title"],
+            "My nodes"
+        );
+        let log = world.function.log();
+        let told = "Grafana has no history that tells whether a person has changed it; \
+                    DASHBOARD_OVERWRITE=true saves ours over it";
+        assert_eq!(log.matches(told).count(), 2, "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_delete_without_a_history_takes_what_is_untouched_and_tells_how_to_remove_the_rest() {
+    for (overwrite, left) in [("false", vec![uid("node")]), ("true", vec![])] {
+        let world = world(12).await;
+        assert_success(&world.request(&create(&world)).await);
+        change_by_hand(&world, "node", "My nodes");
+        world.grafana.upgrade(13);
+        world.amg.set_version(13);
+        let mut delete = world.event("delete");
+        delete["ResourceProperties"]["DashboardOverwrite"] = json!(overwrite);
+        assert_success(&world.request(&delete).await);
+        let uids = world.grafana.dashboards().into_iter();
+        let uids: Vec<_> = uids.map(|(_, content)| content["uid"].clone()).collect();
+        assert_eq!(uids, left, "DashboardOverwrite {overwrite}");
+        let log = world.function.log();
+        let told = log.contains("left dashboard gpu-node: Grafana has no history")
+            && log.contains("set DashboardOverwrite to true");
+        assert_eq!(told, !left.is_empty(), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_somebody_moved_is_found_and_left_where_it_is() {
+    for major in [10, 12, 13] {
+        let world = world(major).await;
+        let others = json!({"uid": "others", "title": "Others"});
+        world.grafana.save_as_person("/api/folders", &others);
+        assert_success(&world.request(&create(&world)).await);
+        world.grafana.move_folder(FOLDER, "others");
+        let reply = run(&world).await;
+        assert_eq!(reply["folder"]["action"], "unchanged", "Grafana {major}");
+        assert_eq!(actions(&reply), ["unchanged"; 3]);
+        assert_success(&world.request(&create(&world)).await);
+        assert_success(&world.request(&world.event("delete")).await);
+        let others = ("others".to_owned(), "Others".to_owned());
+        assert_eq!(world.grafana.folders(), [others], "Grafana {major}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_of_the_title_is_found_among_more_than_a_page_of_them() {
+    let world = world(10).await;
+    for index in 0..1_000 {
+        let folder = json!({"uid": format!("f{index}"), "title": format!("Folder {index}")});
+        world.grafana.save_as_person("/api/folders", &folder);
+    }
+    let ours = json!({"uid": "persons", "title": "GPU monitoring"});
+    world.grafana.save_as_person("/api/folders", &ours);
+    let reply = run(&world).await;
+    assert_eq!(reply["folder"]["uid"], "persons", "{reply}");
+}

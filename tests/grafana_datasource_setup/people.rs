@@ -227,17 +227,28 @@ async fn a_list_that_nobody_can_read_is_told_entry_by_entry() {
 }
 
 #[tokio::test]
-async fn a_refusal_inside_an_answer_of_200_is_an_error_that_names_the_person() {
+async fn a_refusal_inside_an_answer_of_200_is_told_and_names_the_person() {
     let people = People::new().await;
     people.world.amg.refuse_role_of(&people.bob);
     let lists = json!({"GrafanaAdmins": "ada@example.com,bob@example.com"});
     let answer = people.create(&lists).await;
-    let reason = reason(&answer, "RolesRefused");
+    let status = people_status(&answer, "RolesRefused");
     assert!(
-        reason.contains("bob@example.com (400 Unable to update users in managed application)"),
-        "{reason}"
+        status.contains("bob@example.com (400 Unable to update users in managed application)"),
+        "{status}"
     );
-    assert!(!reason.contains("ada@"), "{reason}");
+    assert!(!status.contains("ada@"), "{status}");
+    people.assert_roles(&[(&people.ada, "ADMIN")]);
+}
+
+/// Everything but people's roles is set up, and the stack is told why.
+#[track_caller]
+fn people_status<'a>(answer: &'a Value, error_type: &str) -> &'a str {
+    assert_success(answer);
+    assert_eq!(answer["Data"]["DataSourceHealth"], "OK");
+    let status = answer["Data"]["GrafanaPeopleStatus"].as_str().unwrap();
+    assert!(status.starts_with(&format!("{error_type}: ")), "{status}");
+    status
 }
 
 #[tokio::test]
@@ -351,7 +362,7 @@ async fn services_that_throttle_or_fail_at_times_are_asked_again() {
 }
 
 #[tokio::test]
-async fn a_missing_permission_of_the_function_is_told_by_its_action() {
+async fn a_missing_permission_of_the_function_is_told_by_its_action_and_stops_nothing_else() {
     for (operation, action) in [
         ("ListInstances", "sso:ListInstances"),
         ("GetUserId", "identitystore:GetUserId"),
@@ -359,18 +370,64 @@ async fn a_missing_permission_of_the_function_is_told_by_its_action() {
         (CHANGE, "grafana:UpdatePermissions"),
     ] {
         let people = People::new().await;
+        let lists = json!({"GrafanaAdmins": "ada@example.com"});
         for faults in [
             people.world.identity_center.faults(),
             people.world.amg.faults(),
         ] {
             faults.inject_always(operation, Fault::Status(403));
         }
-        let answer = people
-            .create(&json!({"GrafanaAdmins": "ada@example.com"}))
-            .await;
-        assert!(reason(&answer, "AccessDenied").contains(action), "{answer}");
-        assert_eq!(people.world.grafana.writes(), [""; 0]);
+        let answer = people.create(&lists).await;
+        let status = people_status(&answer, "AccessDenied");
+        assert!(status.contains(action), "{status}");
+        let log = people.world.function.log();
+        assert!(
+            log.contains("are not as they should be: AccessDenied"),
+            "{log}"
+        );
+        assert_success(&people.delete(&lists).await);
+        assert_eq!(people.world.grafana.sources().len(), 1);
+
+        // Once it is granted, the next run makes up for it.
+        people.world.identity_center.faults().clear();
+        people.world.amg.faults().clear();
+        let answer = people.create(&lists).await;
+        assert_eq!(answer["Data"]["GrafanaPeopleStatus"], "OK");
+        people.assert_roles(&[(&people.ada, "ADMIN")]);
     }
+}
+
+/// An account of the organisation may have made an instance for itself, where nobody is.
+#[tokio::test]
+async fn every_instance_of_identity_center_is_asked_and_the_organisations_first() {
+    let people = People::new().await;
+    people.world.identity_center.add_account_instance();
+    people.world.identity_center.add_group("GPU users");
+    let lists = json!({"GrafanaAdmins": "ada@example.com", "GrafanaViewers": "group:GPU users"});
+    let answer = people.create(&lists).await;
+    assert_eq!(answer["Data"]["GrafanaPeopleStatus"], "OK", "{answer}");
+    let calls = people.world.identity_center.calls();
+    assert_eq!(calls, ["ListInstances", "GetUserId", "GetGroupId"]);
+
+    let answer = people
+        .create(&json!({"GrafanaAdmins": "eve@example.com"}))
+        .await;
+    let reason = reason(&answer, "UnknownPeople");
+    let asked = "asked: directory d-9067641234 in eu-west-1 of account 999988887777, directory \
+                 d-1111111111 in us-east-2 of account 123456789012";
+    assert!(reason.contains(asked), "{reason}");
+}
+
+/// As CloudFormation hands on a list of a template.
+#[tokio::test]
+async fn a_list_of_a_template_is_understood() {
+    let people = People::new().await;
+    let list = json!({"GrafanaAdmins": ["ada@example.com", "bob@example.com"]});
+    let answer = people.create(&list).await;
+    assert_success(&answer);
+    people.assert_roles(&[(&people.ada, "ADMIN"), (&people.bob, "ADMIN")]);
+    assert_success(&people.delete(&list).await);
+    people.assert_roles(&[]);
 }
 
 #[tokio::test]

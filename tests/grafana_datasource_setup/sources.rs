@@ -54,6 +54,24 @@ async fn a_source_of_the_same_name_is_adopted_and_left_in_place_on_delete() {
 }
 
 #[tokio::test]
+async fn an_adopted_source_that_assumed_another_role_queries_with_the_workspaces() {
+    let world = World::new(10).await;
+    world.grafana.add(&by_a_person(&json!({"jsonData": {
+        "sigV4Auth": true, "sigV4AuthType": "ec2_iam_role", "sigV4Region": "us-east-2",
+        "sigV4AssumeRoleArn": "arn:aws:iam::999988887777:role/reader", "sigV4ExternalId": "x",
+        "timeInterval": "30s",
+    }})));
+    let answer = world.request(&world.event("create")).await;
+    assert_success(&answer);
+    assert_eq!(answer["Data"]["DataSourceHealth"], "OK");
+    let adopted = world.grafana.source("P8E80F9AEF21F6940").unwrap();
+    for key in ["sigV4AssumeRoleArn", "sigV4ExternalId"] {
+        assert_eq!(adopted["jsonData"].get(key), None);
+    }
+    assert_eq!(adopted["jsonData"]["timeInterval"], "30s");
+}
+
+#[tokio::test]
 async fn a_source_just_as_wanted_is_not_written_whoever_made_it() {
     let world = World::new(10).await;
     world.grafana.add(&by_a_person(&json!({

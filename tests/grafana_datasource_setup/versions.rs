@@ -1,9 +1,12 @@
 //! The life of the data source on every Grafana that AMG offers, and the table of it.
 
+use std::time::Duration;
+
+use harness::grafana::faults::Fault;
 use harness::lambda::REGION;
 use serde_json::json;
 
-use crate::world::{AMP, OTHER_AMP, PHYSICAL_ID, PLUGIN, UID, World, assert_success};
+use crate::world::{AMP, OTHER_AMP, PHYSICAL_ID, PLUGIN, UID, World, assert_success, reason};
 
 struct Row {
     step: &'static str,
@@ -63,6 +66,7 @@ async fn life(major: u32, source_type: &str) -> Vec<Row> {
                 "DataSourceType": source_type, "DataSourceHealth": "OK",
                 "GrafanaEndpoint": world.grafana.url(),
                 "GrafanaVersion": if major == 13 { "13.0".into() } else { format!("{major}.4") },
+                "GrafanaPeopleStatus": "OK",
             }),
             "{step} on {major}"
         );
@@ -154,16 +158,87 @@ async fn a_plugin_that_an_administrator_installed_is_used_before_12_too() {
     assert_eq!(answer["Data"]["DataSourceHealth"], "OK");
 }
 
+/// In its first seconds Grafana says that there are no plugins.
 #[tokio::test]
-async fn grafana_12_without_the_plugin_is_told_apart_before_anything_is_written() {
+async fn a_plugin_that_is_being_loaded_is_waited_for() {
+    let world = World::new(12).await;
+    world.grafana.load_plugins_for(3);
+    let answer = world.request(&world.event("create")).await;
+    assert_success(&answer);
+    assert_eq!(answer["Data"]["DataSourceType"], PLUGIN);
+    let installs = |request: &&String| request.ends_with("/install");
+    assert_eq!(world.grafana.requests().iter().filter(installs).count(), 0);
+}
+
+#[tokio::test]
+async fn grafana_12_without_the_plugin_gets_it_where_plugins_are_managed() {
+    let world = World::new(12).await;
+    world.grafana.uninstall(PLUGIN);
+    world.grafana.manage_plugins(2);
+    let dry = world.run(r#"{"dryRun":true}"#).await.reply().unwrap();
+    assert_eq!(dry["dataSource"]["type"], PLUGIN);
+    assert_eq!(world.grafana.writes(), [""; 0]);
+    let log = world.function.log();
+    assert!(log.contains("would be installed"), "{log}");
+
+    let answer = world.request(&world.event("create")).await;
+    assert_success(&answer);
+    assert_eq!(answer["Data"]["DataSourceType"], PLUGIN);
+    let install = format!("POST /api/plugins/{PLUGIN}/install");
+    assert_eq!(world.grafana.writes(), [&*install, "POST /api/datasources"]);
+}
+
+#[tokio::test]
+async fn grafana_12_without_the_plugin_is_told_before_a_data_source_is_written() {
     let world = World::new(12).await;
     world.grafana.uninstall(PLUGIN);
     let answer = world.request(&world.event("create")).await;
-    let reason = crate::world::reason(&answer, "PluginMissing");
-    assert!(
-        reason.contains(PLUGIN) && reason.contains("install"),
-        "{reason}"
-    );
-    assert_eq!(world.grafana.writes(), [""; 0]);
+    let reason = reason(&answer, "PluginMissing");
+    assert!(reason.contains(PLUGIN), "{reason}");
+    assert!(reason.contains("does not install it: 404"), "{reason}");
+    let install = format!("POST /api/plugins/{PLUGIN}/install");
+    assert_eq!(world.grafana.writes(), [install]);
+    assert_eq!(world.grafana.sources().len(), 1);
     world.assert_no_credential_left();
+}
+
+/// The health check of Grafana 9 succeeds whatever AMP would answer; that of 8 is no better, and it has
+/// no proxy by uid.
+#[tokio::test]
+async fn a_health_check_that_proves_nothing_is_backed_by_a_query() {
+    for major in [8, 9] {
+        let world = World::new(major).await;
+        let health = async || {
+            let outcome = world.run("").await;
+            outcome.reply().unwrap()["dataSource"]["health"].clone()
+        };
+        assert_eq!(health().await["status"], "OK", "Grafana {major}");
+        world.grafana.set_role_may_query(false);
+        let limit = Duration::from_secs(12);
+        let outcome = world.function.invoke_with_timeout("", limit).await.unwrap();
+        let health = outcome.reply().unwrap()["dataSource"]["health"].clone();
+        assert_eq!(health["status"], "ERROR", "Grafana {major}");
+        let message = health["message"].as_str().unwrap();
+        assert!(message.contains("lacks aps:QueryMetrics"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn health_that_nothing_can_prove_is_unknown() {
+    let world = World::new(9).await;
+    for call in ["GET /api/datasources/proxy/uid/:uid", "POST /api/ds/query"] {
+        world
+            .grafana
+            .faults()
+            .inject_always(call, Fault::Status(404));
+    }
+    let answer = world.request(&world.event("create")).await;
+    assert_success(&answer);
+    let health = answer["Data"]["DataSourceHealth"].as_str().unwrap();
+    assert!(
+        health.starts_with("Grafana 9.4 checks without a query"),
+        "{health}"
+    );
+    let reply = world.run("").await.reply().unwrap();
+    assert_eq!(reply["dataSource"]["health"]["status"], "UNKNOWN");
 }

@@ -34,6 +34,9 @@ use self::{
 /// The plugin that signs requests to AMP.
 pub const AMP_PLUGIN: &str = "grafana-amazonprometheus-datasource";
 
+/// Queries data sources, and writes nothing.
+const DS_QUERY: &str = "POST /api/ds/query";
+
 /// A Grafana of some version.
 #[derive(Debug)]
 pub struct Grafana {
@@ -73,6 +76,10 @@ struct State {
 struct Inner {
     major: u32,
     plugins: BTreeSet<String>,
+    /// How many looks more find no plugin, while Grafana is loading them.
+    loading: usize,
+    /// Whether plugins can be installed, and how many looks after that find none.
+    installing: Option<usize>,
     amp: Amp,
     store: Store,
     library: Library,
@@ -93,6 +100,8 @@ impl Grafana {
             inner: Mutex::new(Inner {
                 major,
                 plugins: bundled_plugins(major),
+                loading: 0,
+                installing: None,
                 amp,
                 store: Store::default(),
                 library: Library::default(),
@@ -141,14 +150,25 @@ impl Grafana {
         lock(&self.state.inner).plugins.remove(plugin);
     }
 
-    /// Upgrades the workspace in place. From 13 on, sources that sign are migrated on start:
-    /// pkg/services/promtypemigration.
+    /// So many looks at a plugin find none, as in Grafana's first seconds.
+    pub fn load_plugins_for(&self, looks: usize) {
+        lock(&self.state.inner).loading = looks;
+    }
+
+    /// The workspace's plugin management is on, and an installation takes so many looks.
+    pub fn manage_plugins(&self, looks: usize) {
+        lock(&self.state.inner).installing = Some(looks);
+    }
+
+    /// Upgrades the workspace in place. From 13 on, sources that sign are migrated on start
+    /// (pkg/services/promtypemigration), and dashboards move to a store without their history.
     pub fn upgrade(&self, major: u32) {
         let mut inner = lock(&self.state.inner);
-        inner.major = major;
+        let former = std::mem::replace(&mut inner.major, major);
         inner.plugins.extend(bundled_plugins(major));
-        if major >= 13 {
+        if major >= 13 && former < 13 {
             inner.store.migrate_signing_sources(AMP_PLUGIN);
+            inner.library.lose_history();
         }
     }
 
@@ -214,9 +234,10 @@ impl Grafana {
         let mut inner = lock(&self.state.inner);
         let major = inner.major;
         let path: Vec<&str> = path.split('/').collect();
+        let body = body.to_string();
         let saved = inner
             .library
-            .serve(major, ("POST", &path[2..]), body.to_string().as_bytes());
+            .serve(major, ("POST", &path[2..]), "", body.as_bytes());
         saved
             .expect("a path of folders or dashboards")
             .expect("something that Grafana takes");
@@ -225,6 +246,11 @@ impl Grafana {
     /// A person saves a dashboard after the next reader has read it, and before that one saves it.
     pub fn save_as_person_in_between(&self, body: &Value) {
         lock(&self.state.inner).save_first = Some(body.clone());
+    }
+
+    /// A person moves a folder into another one.
+    pub fn move_folder(&self, uid: &str, parent: &str) {
+        lock(&self.state.inner).library.move_folder(uid, parent);
     }
 
     /// A person puts an alert rule into a folder.
@@ -241,7 +267,7 @@ impl Grafana {
     pub fn writes(&self) -> Vec<String> {
         self.requests()
             .into_iter()
-            .filter(|request| !request.starts_with("GET "))
+            .filter(|request| !request.starts_with("GET ") && request != DS_QUERY)
             .collect()
     }
 
@@ -306,6 +332,8 @@ impl Service for State {
             ["folders", _, "counts"] => "folders/:uid/counts".to_owned(),
             ["folders", _] => "folders/:uid".to_owned(),
             ["plugins", _, "settings"] => "plugins/:id/settings".to_owned(),
+            ["plugins", _, "install"] => "plugins/:id/install".to_owned(),
+            ["datasources", "proxy", "uid", _, ..] => "datasources/proxy/uid/:uid".to_owned(),
             _ => path.join("/"),
         };
         format!("{} /api/{path}", parts.method)
@@ -322,7 +350,9 @@ impl Service for State {
         let path: Vec<String> = parts.uri.path().split('/').skip(1).map(decoded).collect();
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let checked = self.tokens.check(header);
-        match checked.and_then(|()| lock(&self.inner).serve(&parts.method, &path, body)) {
+        let query = parts.uri.query().unwrap_or_default();
+        let request = (&parts.method, &*path, query);
+        match checked.and_then(|()| lock(&self.inner).serve(request, body)) {
             Ok(body) => answer(200, &body),
             Err(Refusal { status, body }) => answer(status, &body),
         }
@@ -349,7 +379,11 @@ fn decoded(segment: &str) -> String {
 
 impl Inner {
     /// Routes: pkg/api/api.go.
-    fn serve(&mut self, method: &Method, path: &[&str], body: &[u8]) -> Result<Value, Refusal> {
+    fn serve(
+        &mut self,
+        (method, path, query): (&Method, &[&str], &str),
+        body: &[u8],
+    ) -> Result<Value, Refusal> {
         match (method.as_str(), path) {
             ("GET", ["api", "datasources"]) => Ok(self.store.list()),
             ("POST", ["api", "datasources"]) => self.store.add(body),
@@ -358,6 +392,22 @@ impl Inner {
             ("DELETE", ["api", "datasources", "uid", uid]) => self.store.delete(uid),
             ("GET", ["api", "datasources", "uid", uid, "health"]) => self.health(uid),
             ("GET", ["api", "plugins", id, "settings"]) => self.plugin_settings(id),
+            ("POST", ["api", "plugins", id, "install"]) => self.install(id),
+            ("POST", ["api", "ds", "query"]) => self.query_as_a_panel(body),
+            // By uid since 9.0: pkg/api/api.go.
+            (
+                "GET",
+                [
+                    "api",
+                    "datasources",
+                    "proxy",
+                    "uid",
+                    uid,
+                    "api",
+                    "v1",
+                    "query",
+                ],
+            ) if self.major >= 9 => self.query_by_proxy(uid, query),
             // https://grafana.com/whats-new/2026-04-14-deprecated-data-source-apis-disabled-by-default/
             (_, ["api", "datasources", id]) if self.major < 13 => {
                 let uid = self.store.uid_of(id)?;
@@ -372,14 +422,13 @@ impl Inner {
                 if (method, path) == ("POST", &["dashboards", "db"])
                     && let Some(first) = self.save_first.take()
                 {
-                    let saved = self.library.serve(
-                        self.major,
-                        (method, path),
-                        first.to_string().as_bytes(),
-                    );
+                    let first = first.to_string();
+                    let saved =
+                        self.library
+                            .serve(self.major, (method, path), "", first.as_bytes());
                     saved.expect("a path of dashboards")?;
                 }
-                let answer = self.library.serve(self.major, (method, path), body);
+                let answer = self.library.serve(self.major, (method, path), query, body);
                 answer.unwrap_or_else(|| Err(Refusal::new(404, "Not found")))
             }
             _ => Err(Refusal::new(404, "Not found")),
@@ -387,8 +436,10 @@ impl Inner {
     }
 
     /// GetPluginSettingByID, pkg/api/plugins.go.
-    fn plugin_settings(&self, id: &str) -> Result<Value, Refusal> {
-        if self.plugins.contains(id) {
+    fn plugin_settings(&mut self, id: &str) -> Result<Value, Refusal> {
+        let is_loading = self.loading > 0;
+        self.loading = self.loading.saturating_sub(1);
+        if self.plugins.contains(id) && !is_loading {
             Ok(json!({"id": id, "type": "datasource", "enabled": true}))
         } else {
             Err(Refusal::new(
@@ -405,7 +456,13 @@ impl Inner {
         if !self.plugins.contains(source_type) {
             return Err(Refusal::new(404, "Plugin not found"));
         }
-        match self.query(&source) {
+        // Up to 9 the backend part of Prometheus's check asks nothing.
+        let checked = if self.major < 10 {
+            Ok(())
+        } else {
+            self.query(&source)
+        };
+        match checked {
             Ok(()) => {
                 Ok(json!({"status": "OK", "message": "Successfully queried the Prometheus API."}))
             }
@@ -417,6 +474,66 @@ impl Inner {
                     status: 400,
                     body: json!({"status": "ERROR", "message": message}),
                 })
+            }
+        }
+    }
+
+    /// InstallPlugin, pkg/api/plugins.go; without plugin management there is no such route.
+    fn install(&mut self, id: &str) -> Result<Value, Refusal> {
+        let Some(looks) = self.installing else {
+            return Err(Refusal::new(404, "Not found"));
+        };
+        if !self.plugins.insert(id.to_owned()) {
+            return Err(Refusal::new(409, "Plugin already installed"));
+        }
+        self.loading = looks;
+        Ok(json!({}))
+    }
+
+    /// pkg/api/pluginproxy/ds_proxy.go: AMP's answer as it is.
+    fn query_by_proxy(&self, uid: &str, query: &str) -> Result<Value, Refusal> {
+        let source = self.store.get(uid)?;
+        if query != "query=1%2B1" {
+            let body = json!({"status": "error", "errorType": "bad_data", "error": "parse error"});
+            return Err(Refusal { status: 400, body });
+        }
+        match self.query(&source) {
+            Ok(()) => Ok(json!({
+                "status": "success", "data": {"resultType": "scalar", "result": [1, "2"]},
+            })),
+            Err(cause) => {
+                let status = cause
+                    .split(' ')
+                    .next()
+                    .and_then(|status| status.parse().ok());
+                Err(Refusal::new(
+                    status.unwrap_or(502),
+                    "Missing Authentication Token",
+                ))
+            }
+        }
+    }
+
+    /// pkg/api/ds_query.go over pkg/services/query: each query has an error of its own.
+    fn query_as_a_panel(&self, body: &[u8]) -> Result<Value, Refusal> {
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let query = &request["queries"][0];
+        let asks = ["from", "to"].iter().all(|name| request[name].is_string())
+            && query["refId"].is_string()
+            && query["expr"].is_string();
+        if !asks {
+            return Err(Refusal::new(400, "bad request data"));
+        }
+        let source = self
+            .store
+            .get(query["datasource"]["uid"].as_str().unwrap_or_default())?;
+        match self.query(&source) {
+            Ok(()) => Ok(json!({"results": {"A": {"status": 200, "frames": []}}})),
+            Err(cause) => {
+                let status = cause.split(' ').next().unwrap_or_default();
+                let error = format!("client_error: client error: {status}");
+                let body = json!({"results": {"A": {"error": error, "status": 500, "frames": []}}});
+                Err(Refusal { status: 400, body })
             }
         }
     }
@@ -435,6 +552,10 @@ impl Inner {
         let auth = settings["sigV4AuthType"].as_str().unwrap_or_default();
         if auth != "ec2_iam_role" {
             return Err(format!("trying to use non-allowed auth method {auth}"));
+        }
+        // grafana-aws-sdk, pkg/awsauth: the workspace's role assumes the other one, if it may.
+        if settings["sigV4AssumeRoleArn"].is_string() {
+            return Err("403 Forbidden: not authorized to perform: sts:AssumeRole".to_owned());
         }
         let url = source["url"].as_str().unwrap_or_default();
         // pkg/promlib/client/client.go, createUrl joins paths: a slash more is harmless.

@@ -33,9 +33,16 @@ struct State {
     directory: Mutex<Directory>,
 }
 
+/// The functions' own, as the Runtime API's double has it in their ARN.
+const ACCOUNT: &str = "123456789012";
+
+/// The store of an instance that the function's own account made for itself.
+const OWN_STORE_ID: &str = "d-1111111111";
+
 #[derive(Debug, Default)]
 struct Directory {
     is_off: bool,
+    has_account_instance: bool,
     users: Vec<User>,
     groups: Vec<(String, String)>,
     calls: Vec<String>,
@@ -83,6 +90,12 @@ impl IdentityCenter {
         lock(&self.state.directory).is_off = true;
     }
 
+    /// The function's account has an instance of its own too, which is listed first and has nobody in
+    /// it. Another one is still being made.
+    pub fn add_account_instance(&self) {
+        lock(&self.state.directory).has_account_instance = true;
+    }
+
     /// Somebody with an e-mail address, or with a user name alone; gives the id.
     pub fn add_user(&self, name: &str, email: Option<&str>) -> String {
         let users = &mut lock(&self.state.directory).users;
@@ -120,10 +133,14 @@ impl IdentityCenter {
 }
 
 impl State {
-    fn call(&self, parts: &Parts, body: &Bytes) -> Result<Value, Refusal> {
+    fn call(&self, parts: &Parts, raw: &Bytes) -> Result<Value, Refusal> {
         let target = target(parts);
+        let body: Value = serde_json::from_slice(raw).unwrap_or_default();
         let (service, region) = match target.split_once('.') {
             Some(("SWBExternalService", _)) => ("sso", REGION),
+            Some(("AWSIdentityStore", _)) if body["IdentityStoreId"] == OWN_STORE_ID => {
+                ("identitystore", REGION)
+            }
             Some(("AWSIdentityStore", _)) => ("identitystore", HOME),
             _ => return Err(("UnknownOperationException", target.to_owned())),
         };
@@ -132,11 +149,10 @@ impl State {
             region: region.to_owned(),
             service,
         };
-        let request = sigv4::Request::new(parts, body);
+        let request = sigv4::Request::new(parts, raw);
         let verified = verifier.verify(&request, SystemTime::now());
         verified.map_err(|refusal| (refusal.error_type(), refusal.to_string()))?;
         let operation = self.operation(parts);
-        let body = serde_json::from_slice(body).unwrap_or_default();
         let mut directory = lock(&self.directory);
         directory.calls.push(operation.clone());
         match &*operation {
@@ -194,14 +210,32 @@ impl Directory {
         if self.is_off || !is_in_scope {
             return Ok(json!({"Instances": []}));
         }
-        Ok(json!({"Instances": [{
-            "InstanceArn": "arn:aws:sso:::instance/ssoins-6804c1d2e3f4a5b6", "Status": "ACTIVE",
-            "IdentityStoreId": STORE_ID, "OwnerAccountId": "999988887777", "PrimaryRegion": HOME,
-        }]}))
+        let instance = |unique: &str, status: &str, store: &str, owner: &str, region: &str| {
+            json!({
+                "InstanceArn": format!("arn:aws:sso:::instance/ssoins-{unique}"), "Status": status,
+                "IdentityStoreId": store, "OwnerAccountId": owner, "PrimaryRegion": region,
+            })
+        };
+        let organisations = instance("6804c1d2e3f4a5b6", "ACTIVE", STORE_ID, "999988887777", HOME);
+        let mut instances = Vec::new();
+        if self.has_account_instance {
+            let own = |unique, status, store| instance(unique, status, store, ACCOUNT, REGION);
+            instances.push(own("1111111111111111", "ACTIVE", OWN_STORE_ID));
+            instances.push(own(
+                "2222222222222222",
+                "CREATE_IN_PROGRESS",
+                "d-2222222222",
+            ));
+        }
+        instances.push(organisations);
+        Ok(json!({"Instances": instances}))
     }
 
     fn user(&self, body: &Value) -> Result<Value, Refusal> {
         let (path, value) = self.attribute(body)?;
+        if body["IdentityStoreId"] == OWN_STORE_ID {
+            return Err(unknown("USER"));
+        }
         let found = self.users.iter().find(|user| match path {
             "emails.value" => user.email.as_deref() == Some(value),
             _ => user.name == value,
@@ -217,6 +251,9 @@ impl Directory {
 
     fn group(&self, body: &Value) -> Result<Value, Refusal> {
         let (path, value) = self.attribute(body)?;
+        if body["IdentityStoreId"] == OWN_STORE_ID {
+            return Err(unknown("GROUP"));
+        }
         if path != "displayName" {
             return Err(invalid(&format!("AttributePath {path}")));
         }
@@ -228,7 +265,9 @@ impl Directory {
 
     /// `AlternateIdentifier` is a union: exactly one member.
     fn attribute<'a>(&self, body: &'a Value) -> Result<(&'a str, &'a str), Refusal> {
-        if self.is_off || body["IdentityStoreId"] != STORE_ID {
+        let is_known = body["IdentityStoreId"] == STORE_ID
+            || (self.has_account_instance && body["IdentityStoreId"] == OWN_STORE_ID);
+        if self.is_off || !is_known {
             return Err(unknown("IDENTITY_STORE"));
         }
         let identifier = body["AlternateIdentifier"].as_object();

@@ -117,6 +117,8 @@ pub struct Wanted {
     pub url: WorkspaceUrl,
     /// The region that requests to AMP are signed for.
     pub region: String,
+    /// Id of the stack that asks for it; none in a manual run.
+    pub stack: Option<String>,
 }
 
 /// The CloudWatch data source wanted.
@@ -204,6 +206,7 @@ impl Reader<'_> {
             name: name?,
             url: url?,
             region: region?,
+            stack: None,
         })
     }
 
@@ -257,6 +260,27 @@ impl Reader<'_> {
     }
 }
 
+/// Workspace id and data source uid of the resource that `properties` describe; none where they don't
+/// describe any.
+pub fn resource_of(
+    properties: &Map<String, Value>,
+    variables: impl Fn(&str) -> Option<String>,
+) -> Option<(String, String)> {
+    let value = |setting: &Setting| {
+        let value = property(Some(properties), setting.property);
+        value.or_else(|| variables(setting.variable))
+    };
+    let workspace = workspace_id(value(&GRAFANA_WORKSPACE)?.trim()).ok()?;
+    let uid_text = value(&UID).unwrap_or_else(|| DEFAULT_UID.to_owned());
+    Some((workspace, uid(uid_text.trim()).ok()?))
+}
+
+/// Whether `properties` ask for dashboards to be saved over, whoever changed them.
+pub fn overwrites_dashboards(properties: &Map<String, Value>) -> bool {
+    let value = property(Some(properties), OVERWRITE.property);
+    value.is_some_and(|value| flag(value.trim()) == Ok(true))
+}
+
 /// Who had a role in `workspace` by the lists of `properties`. Entries that nobody could read then are
 /// nobody's now.
 pub fn roster_of(properties: &Map<String, Value>, workspace: &str) -> Roster {
@@ -265,15 +289,22 @@ pub fn roster_of(properties: &Map<String, Value>, workspace: &str) -> Roster {
     }
     let lists = LISTS.iter().flat_map(|(list, role)| {
         let text = property(Some(properties), list.property).unwrap_or_default();
-        let names: Vec<_> = entries(&text).flat_map(Name::parse).collect();
+        let entries = entries(&text);
+        let names: Vec<_> = entries
+            .iter()
+            .flat_map(|entry| Name::parse(entry))
+            .collect();
         names.into_iter().map(move |name| (name, role.clone()))
     });
     lists.collect()
 }
 
 fn names(text: &str) -> Result<Vec<Name>, String> {
-    let (names, mistakes): (Vec<_>, Vec<_>) =
-        entries(text).map(Name::parse).partition(Result::is_ok);
+    let entries = entries(text);
+    let (names, mistakes): (Vec<_>, Vec<_>) = entries
+        .iter()
+        .map(|entry| Name::parse(entry))
+        .partition(Result::is_ok);
     if mistakes.is_empty() {
         return Ok(names.into_iter().flatten().collect());
     }
@@ -281,8 +312,22 @@ fn names(text: &str) -> Result<Vec<Name>, String> {
     Err(mistakes.join(", "))
 }
 
-fn entries(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').filter(|entry| !entry.trim().is_empty())
+/// The entries of a comma list, or of a JSON list: a list of a template reaches the function as one. In
+/// a JSON list a group's name may have commas.
+fn entries(text: &str) -> Vec<String> {
+    let items: Vec<String> = serde_json::from_str(text).unwrap_or_else(|_| split(text));
+    let entries = items.into_iter().flat_map(|item| {
+        if Name::is_group(&item) {
+            vec![item]
+        } else {
+            split(&item)
+        }
+    });
+    entries.filter(|entry| !entry.trim().is_empty()).collect()
+}
+
+fn split(text: &str) -> Vec<String> {
+    text.split([',', '\n']).map(str::to_owned).collect()
 }
 
 /// A property as text, whatever JSON type a template gave it; blank counts as absent.
@@ -332,6 +377,7 @@ mod tests {
                 name: "Amazon Managed Prometheus".into(),
                 url: WorkspaceUrl::parse(AMP).unwrap(),
                 region: "us-east-2".into(),
+                stack: None,
             }
         );
     }
@@ -411,6 +457,51 @@ mod tests {
             error.contains("\"ada\" is no") && error.contains("\"group:\" is no"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_list_of_a_template_is_understood() {
+        let people = |list: Value| {
+            let properties = json!({
+                "GrafanaWorkspaceId": "g-0123456789", "AmpWorkspaceUrl": AMP, "GrafanaAdmins": list,
+            });
+            read(Some(properties), &[]).map(|settings| settings.people)
+        };
+        let email = |text: &str| (Name::Email(text.into()), Role::Admin);
+        let ada = email("ada@example.com");
+        let both = vec![ada.clone(), email("bob@example.com")];
+        for list in [
+            json!(["ada@example.com", "bob@example.com"]),
+            json!([" ada@example.com , bob@example.com", ""]),
+            json!("ada@example.com\nbob@example.com\n"),
+            json!("[\"ada@example.com\", \"bob@example.com\"]"),
+        ] {
+            assert_eq!(people(list.clone()).unwrap(), both, "{list}");
+        }
+        let group = (Name::Group("Research, GPU".into()), Role::Admin);
+        let list = json!(["group:Research, GPU", "ada@example.com"]);
+        assert_eq!(people(list).unwrap(), [group, ada]);
+        assert_eq!(people(json!([])).unwrap(), []);
+        let error = people(json!(["ada"])).unwrap_err().to_string();
+        assert!(error.contains("\"ada\" is no e-mail address"), "{error}");
+        assert!(people(json!([7])).is_err());
+    }
+
+    #[test]
+    fn properties_describe_a_resource_if_they_name_a_workspace() {
+        let resource = |properties: Value| {
+            let properties = properties.as_object().unwrap();
+            resource_of(properties, |_| None)
+        };
+        let workspace = "g-0123456789";
+        let described = |uid: &str| Some((workspace.to_owned(), uid.to_owned()));
+        let both = json!({"GrafanaWorkspaceId": workspace, "DataSourceUid": "amp"});
+        assert_eq!(resource(both), described("amp"));
+        let one = json!({"GrafanaWorkspaceId": workspace});
+        assert_eq!(resource(one), described(DEFAULT_UID));
+        assert_eq!(resource(json!({"DataSourceUid": "amp"})), None);
+        let wrong = json!({"GrafanaWorkspaceId": workspace, "DataSourceUid": "a b"});
+        assert_eq!(resource(wrong), None);
     }
 
     #[test]

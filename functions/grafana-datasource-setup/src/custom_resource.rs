@@ -34,8 +34,9 @@ pub struct Request {
     pub properties: Map<String, Value>,
     /// Those of before an update.
     pub old_properties: Map<String, Value>,
+    /// The stack that asks.
+    pub stack_id: String,
     response_url: Secret,
-    stack_id: String,
     request_id: String,
     logical_resource_id: String,
 }
@@ -272,15 +273,24 @@ impl Response {
 impl PhysicalId {
     /// The resource that `settings` describe.
     pub fn of(settings: &Settings) -> Self {
-        Self(format!(
-            "amg/{}/{}",
-            settings.grafana_workspace, settings.wanted.uid
-        ))
+        let (workspace, uid) = (&settings.grafana_workspace, &settings.wanted.uid);
+        Self::described((workspace.clone(), uid.clone()))
+    }
+
+    /// The resource with that workspace and data source uid.
+    pub fn described((workspace, uid): (String, String)) -> Self {
+        Self(format!("amg/{workspace}/{uid}"))
     }
 
     /// What a Create that failed before it could make anything answers.
     pub fn nothing_made() -> Self {
         Self("amg/nothing-made".to_owned())
+    }
+
+    /// Whether this function never answered with this id. CloudFormation makes an id up for a resource
+    /// whose Create it never had an answer of.
+    pub fn is_made_up(&self) -> bool {
+        self.parts().is_none() && *self != Self::nothing_made()
     }
 
     /// Workspace id and data source uid; `None` for an id that stands for nothing made.
@@ -377,7 +387,10 @@ mod tests {
             ("amg/g-0123456789/../x", None),
             ("2024/05/06/[$LATEST]0123", None),
         ] {
-            assert_eq!(PhysicalId(id.to_owned()).parts(), expected, "{id}");
+            let id = PhysicalId(id.to_owned());
+            assert_eq!(id.parts(), expected, "{id}");
+            let is_ours = expected.is_some() || id == PhysicalId::nothing_made();
+            assert_eq!(id.is_made_up(), !is_ours, "{id}");
         }
     }
 

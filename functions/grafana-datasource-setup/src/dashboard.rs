@@ -37,14 +37,17 @@ pub struct Dashboard {
 }
 
 /// What Grafana has of a dashboard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Saved {
     /// Counts the saves.
     pub version: u64,
     /// Uid of the folder it is in, empty at the top.
     pub folder: String,
-    /// What its history says of this version.
-    pub message: String,
+    /// What its history says of this version; none where Grafana has no history of it, as after an
+    /// upgrade to Grafana 13.
+    pub message: Option<String>,
+    /// Grafana's dashboard model.
+    pub content: Value,
 }
 
 /// Our dashboards for the resource with uid `owner`, querying `source` unless somebody chooses another.
@@ -77,24 +80,55 @@ fn text(content: &Value, name: &str) -> String {
 
 /// What to do about a dashboard. `overwrite`: whoever saved it last.
 pub fn action(wanted: &Dashboard, saved: Option<&Saved>, overwrite: bool) -> Action {
-    match saved {
-        None => Action::Created,
-        Some(saved) if saved.message == wanted.message => Action::Unchanged,
-        Some(saved) if saved.is_ours() || overwrite => Action::Updated,
+    let Some(saved) = saved else {
+        return Action::Created;
+    };
+    match &saved.message {
+        Some(message) if *message == wanted.message => Action::Unchanged,
+        Some(message) if message.starts_with(MESSAGE) => Action::Updated,
+        // Saved once more, so that its history tells from now on.
+        None if same(&saved.content, &wanted.content) => Action::Updated,
+        _ if overwrite => Action::Updated,
         Some(_) => Action::Kept,
+        None => Action::Unknown,
     }
 }
 
-impl Saved {
-    /// Whether we saved it last.
-    fn is_ours(&self) -> bool {
-        self.message.starts_with(MESSAGE)
+/// What to do about a dashboard when the resource with uid `owner` is deleted: whether to delete it,
+/// else why it stays. `overwrite`: also where nobody can tell who saved it last.
+pub fn removal(uid: &str, saved: &Saved, owner: &str, overwrite: bool) -> Result<(), &'static str> {
+    match &saved.message {
+        Some(message) if message.starts_with(&format!("{MESSAGE} {owner},")) => Ok(()),
+        Some(_) => Err("somebody else saved it last"),
+        None if overwrite || is_untouched(uid, &saved.content) => Ok(()),
+        None => Err(
+            "Grafana has no history that tells whether a person has changed it: delete it in Grafana, \
+             or set DashboardOverwrite to true before the stack is deleted",
+        ),
     }
+}
 
-    /// Whether we saved it last, for the resource with uid `owner`.
-    pub fn is_of(&self, owner: &str) -> bool {
-        self.message.starts_with(&format!("{MESSAGE} {owner},"))
-    }
+/// Whether a dashboard is as a file has it, whatever data source it queries.
+fn is_untouched(uid: &str, content: &Value) -> bool {
+    contents().any(|file| text(&file, "uid") == uid && same(content, &file))
+}
+
+/// Whether two dashboards show the same, whatever data source they query: all fields but those that
+/// Grafana itself writes, and those that [`all`] fills in.
+fn same(one: &Value, other: &Value) -> bool {
+    let bare = |content: &Value| {
+        let mut content = content.clone();
+        let anybodys = DataSource::default();
+        refer(&mut content, &anybodys);
+        choose(&mut content, &anybodys);
+        if let Some(fields) = content.as_object_mut() {
+            for field in ["id", "version", "schemaVersion"] {
+                fields.remove(field);
+            }
+        }
+        content
+    };
+    bare(one) == bare(other)
 }
 
 impl Dashboard {
@@ -146,11 +180,15 @@ mod tests {
         source
     }
 
-    fn saved(message: &str) -> Saved {
+    fn saved(message: Option<&str>, content: &Value) -> Saved {
+        let mut content = content.clone();
+        content["id"] = json!(7);
+        content["version"] = json!(3);
         Saved {
             version: 3,
             folder: String::new(),
-            message: message.to_owned(),
+            message: message.map(str::to_owned),
+            content,
         }
     }
 
@@ -181,26 +219,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_depends_on_who_saved_last() {
-        let dashboard = &all("amp", &source())[0];
-        let ours = saved(&dashboard.message);
-        let older = saved("written by grafana-datasource-setup for amp, content 0123");
-        let persons = saved("");
-        assert!(ours.is_of("amp") && older.is_of("amp"));
-        assert!(!ours.is_of("am") && !persons.is_of("amp"));
-        for (found, overwrite, expected) in [
-            (None, false, Action::Created),
-            (Some(&ours), false, Action::Unchanged),
-            (Some(&ours), true, Action::Unchanged),
-            (Some(&older), false, Action::Updated),
-            (Some(&persons), false, Action::Kept),
-            (Some(&persons), true, Action::Updated),
+    fn what_is_written_and_removed_depends_on_who_saved_last() {
+        let wanted = &all("amp", &source())[0];
+        // The same before the workspace was upgraded, with the data source of then.
+        let former = &all("amp", &DataSource::new("P12", "prometheus"))[0].content;
+        let mut changed = wanted.content.clone();
+        changed["title"] = json!("Our cluster");
+        let older = Some("written by grafana-datasource-setup for amp, content 0123");
+        let ours = Some(&*wanted.message);
+        use Action::{Kept, Unchanged, Unknown, Updated};
+        for (message, content, expected, overwritten, is_removed) in [
+            (ours, &wanted.content, Unchanged, Unchanged, true),
+            (older, &changed, Updated, Updated, true),
+            (Some(""), &changed, Kept, Updated, false),
+            (None, &wanted.content, Updated, Updated, true),
+            (None, former, Updated, Updated, true),
+            (None, &changed, Unknown, Updated, false),
         ] {
+            let saved = saved(message, content);
+            let action = |overwrite| action(wanted, Some(&saved), overwrite);
+            assert_eq!(action(false), expected, "{message:?}");
+            assert_eq!(action(true), overwritten, "{message:?}, overwrite");
+            let removal = |owner, overwrite| removal(&wanted.uid, &saved, owner, overwrite);
+            assert_eq!(removal("amp", false).is_ok(), is_removed, "{message:?}");
             assert_eq!(
-                action(dashboard, found, overwrite),
-                expected,
-                "{found:?}, overwrite: {overwrite}"
+                removal("am", false).is_ok(),
+                is_removed && message.is_none()
+            );
+            assert_eq!(
+                removal("amp", true).is_ok(),
+                is_removed || message.is_none()
             );
         }
+        assert_eq!(action(wanted, None, false), Action::Created);
     }
 }

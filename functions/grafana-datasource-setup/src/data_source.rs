@@ -22,6 +22,9 @@ const FIRST_WITHOUT_CORE_SIGV4: u32 = 12;
 /// text too, and then fails at query time.
 pub(crate) const WORKSPACE_ROLE: &str = "ec2_iam_role";
 
+/// `jsonData` keys that have another identity sign: a role to assume, a profile of the server.
+const OTHER_IDENTITIES: [&str; 3] = ["sigV4AssumeRoleArn", "sigV4ExternalId", "sigV4Profile"];
+
 /// The `jsonData` key of our [`Mark`]; Grafana keeps keys that it doesn't know.
 const MARK: &str = "grafanaDatasourceSetup";
 
@@ -71,6 +74,9 @@ pub struct Mark {
     /// The default data source before this one became it.
     #[serde(skip_serializing_if = "Option::is_none")]
     previous_default: Option<String>,
+    /// Id of the stack that last wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack: Option<String>,
 }
 
 impl Mark {
@@ -80,6 +86,7 @@ impl Mark {
             made: true,
             uid: uid.to_owned(),
             previous_default: None,
+            stack: None,
         }
     }
 }
@@ -89,8 +96,8 @@ impl Mark {
 pub struct Edition {
     /// The workspace's Grafana version.
     pub version: Version,
-    /// Whether [`AMP_PLUGIN`] is installed.
-    pub has_amp_plugin: bool,
+    /// Why [`AMP_PLUGIN`] is not installed; none where it is.
+    pub lacks_amp_plugin: Option<String>,
 }
 
 /// What to write so that Grafana has the data source wanted.
@@ -189,6 +196,9 @@ impl DataSource {
         self.set("sigV4Auth", &json!(true));
         self.set("sigV4AuthType", &json!(WORKSPACE_ROLE));
         self.set("sigV4Region", &json!(wanted.region));
+        for key in OTHER_IDENTITIES {
+            self.json_data.remove(key);
+        }
     }
 
     pub(crate) fn set_mark(&mut self, mark: &Mark) {
@@ -285,6 +295,7 @@ fn created(wanted: &Wanted, source_type: &str, default: Option<&str>) -> DataSou
     source.set("httpMethod", &json!("POST"));
     source.set_mark(&Mark {
         previous_default: default.map(str::to_owned),
+        stack: wanted.stack.clone(),
         ..Mark::made_for(&wanted.uid)
     });
     source
@@ -305,11 +316,12 @@ fn changed(wanted: &Wanted, source_type: &str, found: &DataSource, default: Opti
     let previous_default = default
         .filter(|default| *default != found.uid)
         .map(str::to_owned)
-        .or_else(|| mark.and_then(|mark| mark.previous_default));
+        .or_else(|| mark.as_ref()?.previous_default.clone());
     into.set_mark(&Mark {
         made,
         uid: wanted.uid.clone(),
         previous_default,
+        stack: wanted.stack.clone().or_else(|| mark?.stack),
     });
     Plan::Update {
         uid: found.uid.clone(),
@@ -340,21 +352,34 @@ pub fn removals(uid: &str, sources: &[DataSource]) -> Vec<Removal> {
         .collect()
 }
 
+/// Whether the resource with `uid` is another stack's than `stack`.
+pub fn is_of_another_stack(uid: &str, stack: &str, sources: &[DataSource]) -> bool {
+    let marks = sources.iter().filter_map(DataSource::mark);
+    marks
+        .filter(|mark| mark.uid == uid)
+        .filter_map(|mark| mark.stack)
+        .any(|other| other != stack)
+}
+
 /// Grafana accepts any type text on a write, so the choice is made here: the plugin where it is
 /// installed or already in use (a source that Grafana 13 migrated stays migrated).
 fn source_type(edition: &Edition, found: Option<&DataSource>) -> Result<&'static str, SetupError> {
     let is_migrated = found.is_some_and(|source| source.source_type == AMP_PLUGIN);
-    if edition.has_amp_plugin || is_migrated {
-        Ok(AMP_PLUGIN)
-    } else if edition.version.major() < FIRST_WITHOUT_CORE_SIGV4 {
-        Ok(PROMETHEUS)
-    } else {
-        let version = edition.version.to_string();
-        Err(SetupError::PluginMissing {
-            version,
+    match &edition.lacks_amp_plugin {
+        None => Ok(AMP_PLUGIN),
+        Some(_) if is_migrated => Ok(AMP_PLUGIN),
+        Some(_) if !needs_amp_plugin(&edition.version) => Ok(PROMETHEUS),
+        Some(why) => Err(SetupError::PluginMissing {
+            version: edition.version.to_string(),
             plugin: AMP_PLUGIN,
-        })
+            why: why.clone(),
+        }),
     }
+}
+
+/// Whether Grafana's own type can't sign requests to AMP in this version.
+pub fn needs_amp_plugin(version: &Version) -> bool {
+    version.major() >= FIRST_WITHOUT_CORE_SIGV4
 }
 
 #[cfg(test)]
@@ -371,13 +396,14 @@ mod tests {
             name: "Prometheus of AWS".into(),
             url: WorkspaceUrl::parse(AMP).unwrap(),
             region: "us-east-2".into(),
+            stack: None,
         }
     }
 
     fn edition(version: &str, has_amp_plugin: bool) -> Edition {
         Edition {
             version: Version::parse(version).unwrap(),
-            has_amp_plugin,
+            lacks_amp_plugin: (!has_amp_plugin).then(|| "it is not installed".into()),
         }
     }
 
@@ -532,6 +558,39 @@ mod tests {
                 default_again: Some("loki".into()),
             }]
         );
+    }
+
+    #[test]
+    fn an_adopted_source_signs_with_the_workspaces_role_and_no_other_identity() {
+        let mut found = hand_made();
+        for key in OTHER_IDENTITIES {
+            found.set(key, &json!("arn:aws:iam::999988887777:role/reader"));
+        }
+        let plan = plan(&wanted(), &edition("10.4", false), Some(&found), None);
+        let into = plan.unwrap().into_source();
+        for key in OTHER_IDENTITIES {
+            assert_eq!(into.json_data.get(key), None, "{key}");
+        }
+        assert_eq!(into.json_data["sigV4AuthType"], WORKSPACE_ROLE);
+    }
+
+    #[test]
+    fn a_source_remembers_the_stack_that_wrote_it() {
+        let of_stack = |stack: &str| Wanted {
+            stack: Some(stack.into()),
+            ..wanted()
+        };
+        let edition = edition("12.4", true);
+        let made = plan(&of_stack("arn:a"), &edition, None, None)
+            .unwrap()
+            .into_source();
+        let sources = [made.clone()];
+        assert!(is_of_another_stack("amp", "arn:b", &sources));
+        assert!(!is_of_another_stack("amp", "arn:a", &sources));
+        assert!(!is_of_another_stack("amp-2", "arn:b", &sources));
+        // A manual run keeps what is remembered, and writes nothing for it.
+        let unchanged = plan(&wanted(), &edition, Some(&made), Some("amp")).unwrap();
+        assert_eq!(unchanged, Plan::Unchanged(made));
     }
 
     #[test]

@@ -139,10 +139,15 @@ pub enum SetupError {
 
     /// People of a list whom Identity Center doesn't know.
     #[error(
-        "IAM Identity Center doesn't know {0}: correct the list, or add them in the IAM Identity Center \
-         console under Users or Groups, then run this again"
+        "IAM Identity Center doesn't know {people} (asked: {asked}): correct the list, or add them in \
+         the IAM Identity Center console under Users or Groups, then run this again"
     )]
-    UnknownPeople(String),
+    UnknownPeople {
+        /// As the lists name them.
+        people: String,
+        /// The directories that were asked.
+        asked: String,
+    },
 
     /// There is no Identity Center to look people up in.
     #[error(
@@ -173,15 +178,17 @@ pub enum SetupError {
 
     /// No data source type of this Grafana can sign requests to AMP.
     #[error(
-        "Grafana {version} reads AMP through plugin {plugin}, which is not installed: install it in \
-         Grafana (Administration, Plugins; the workspace's plugin management must be on), then run \
-         this again"
+        "Grafana {version} reads AMP through plugin {plugin}, which is not installed ({why}): install \
+         it in Grafana (Administration, Plugins; the workspace's plugin management must be on), then \
+         run this again"
     )]
     PluginMissing {
         /// The workspace's Grafana version.
         version: String,
         /// Plugin id.
         plugin: &'static str,
+        /// What came of installing it.
+        why: String,
     },
 
     /// The data source found was provisioned from a file.
@@ -254,7 +261,7 @@ impl SetupError {
             Self::GrafanaRejected { .. } => "GrafanaRejected",
             Self::GrafanaUnintelligible { .. } => "GrafanaUnintelligible",
             Self::UnknownVersion(_) => "UnknownVersion",
-            Self::UnknownPeople(_) => "UnknownPeople",
+            Self::UnknownPeople { .. } => "UnknownPeople",
             Self::IdentityCenterOff => "IdentityCenterOff",
             Self::IdentityCenterFailed { .. } => "IdentityCenterFailed",
             Self::RolesRefused(_) => "RolesRefused",
@@ -299,6 +306,25 @@ impl SetupError {
                 }
             }
         }
+    }
+
+    /// Whether it is Amazon Managed Grafana or IAM Identity Center that fails to give people their
+    /// roles. Then all else is set up, and the next run tries again. Lists that are wrong, and a run
+    /// that ends, are no such failures.
+    pub fn is_of_people_services(&self) -> bool {
+        matches!(
+            self,
+            Self::AccessDenied { .. }
+                | Self::Conflict { .. }
+                | Self::NotFound { .. }
+                | Self::QuotaExceeded { .. }
+                | Self::Throttled { .. }
+                | Self::ManagedGrafanaRejected { .. }
+                | Self::ManagedGrafanaUnavailable { .. }
+                | Self::IdentityCenterFailed { .. }
+                | Self::RolesRefused(_)
+                | Self::RolesWithoutEffect(_)
+        )
     }
 
     /// Whether the same call may succeed a moment later.

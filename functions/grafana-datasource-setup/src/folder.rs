@@ -16,7 +16,7 @@ const UID: &str = "gpu-monitoring";
 /// The first Grafana that the dashboards are written for.
 const FIRST_WITH_DASHBOARDS: u32 = 10;
 
-/// A folder at the top of Grafana (pkg/api/dtos/folder.go).
+/// A folder of Grafana (pkg/api/dtos/folder.go).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folder {
     /// Grafana's key for it.
@@ -76,7 +76,7 @@ async fn set_up_folder(
     dry_run: bool,
 ) -> Result<(Folder, Action), SetupError> {
     let attempt = || async {
-        let (folder, action) = choose(&wanted.title, &grafana.folders().await?);
+        let (folder, action) = choose(grafana, &wanted.title).await?;
         let written = match action {
             Action::Created if !dry_run => grafana.create_folder(&folder).await,
             _ => Ok(()),
@@ -90,17 +90,17 @@ async fn set_up_folder(
     reconcile(attempt).await
 }
 
-/// The folder made before, even if a person has renamed it; else one of that title; else a new one.
-fn choose(title: &str, folders: &[Folder]) -> (Folder, Action) {
-    let by_uid = folders.iter().find(|folder| folder.uid == UID);
-    let by_title = || folders.iter().find(|folder| folder.title == title);
-    match by_uid.or_else(by_title) {
-        Some(found) => (found.clone(), Action::Unchanged),
-        None => {
-            let (uid, title) = (UID.to_owned(), title.to_owned());
-            (Folder { uid, title }, Action::Created)
-        }
+/// The folder made before, even if a person has renamed or moved it; else one of that title; else a
+/// new one.
+async fn choose(grafana: &Grafana<'_>, title: &str) -> Result<(Folder, Action), SetupError> {
+    if let Some(found) = grafana.folder(UID).await? {
+        return Ok((found, Action::Unchanged));
     }
+    if let Some(found) = grafana.folder_of_title(title).await? {
+        return Ok((found, Action::Unchanged));
+    }
+    let (uid, title) = (UID.to_owned(), title.to_owned());
+    Ok((Folder { uid, title }, Action::Created))
 }
 
 /// Where dashboards are saved, and over what.
@@ -143,19 +143,25 @@ impl Shelf<'_> {
 }
 
 /// Deletes the dashboards of the resource with uid `owner`, and the folder unless there is something
-/// else in it.
+/// else in it. `overwrite`: also dashboards of which nobody can tell who saved them last.
 ///
 /// # Errors
 /// Grafana doesn't answer, or refuses.
-pub async fn take_away(grafana: &Grafana<'_>, owner: &str) -> Result<(), SetupError> {
+pub async fn take_away(
+    grafana: &Grafana<'_>,
+    owner: &str,
+    overwrite: bool,
+) -> Result<(), SetupError> {
     for uid in dashboard::uids() {
-        match grafana.dashboard(&uid).await? {
-            Some(saved) if saved.is_of(owner) => {
+        let Some(saved) = grafana.dashboard(&uid).await? else {
+            continue;
+        };
+        match dashboard::removal(&uid, &saved, owner, overwrite) {
+            Ok(()) => {
                 grafana.delete_dashboard(&uid).await?;
                 tracing::info!("deleted dashboard {uid}");
             }
-            Some(_) => tracing::info!("left dashboard {uid}, which somebody else saved last"),
-            None => {}
+            Err(why) => tracing::info!("left dashboard {uid}: {why}"),
         }
     }
     match grafana.folder_size(UID).await? {
@@ -167,34 +173,4 @@ pub async fn take_away(grafana: &Grafana<'_>, owner: &str) -> Result<(), SetupEr
         None => {}
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder(uid: &str, title: &str) -> Folder {
-        Folder {
-            uid: uid.into(),
-            title: title.into(),
-        }
-    }
-
-    #[test]
-    fn a_folder_is_found_by_uid_then_by_title() {
-        let (ours, renamed) = (folder(UID, "GPUs"), folder(UID, "Machines"));
-        let persons = folder("x", "GPUs");
-        for (there, expected) in [
-            (vec![], (ours.clone(), Action::Created)),
-            (vec![folder("y", "Z")], (ours.clone(), Action::Created)),
-            (vec![ours.clone()], (ours, Action::Unchanged)),
-            (
-                vec![persons.clone(), renamed.clone()],
-                (renamed, Action::Unchanged),
-            ),
-            (vec![persons.clone()], (persons, Action::Unchanged)),
-        ] {
-            assert_eq!(choose("GPUs", &there), expected, "{there:?}");
-        }
-    }
 }

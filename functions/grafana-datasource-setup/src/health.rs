@@ -6,8 +6,9 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Wanted;
-use crate::data_source::AMP_PLUGIN;
+use crate::data_source::{AMP_PLUGIN, DataSource};
 use crate::deadline::Deadline;
+use crate::error::SetupError;
 use crate::grafana::{Grafana, HealthAnswer};
 
 /// How long a check that fails is repeated. A new role's permissions are seldom seen later:
@@ -19,6 +20,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Kept for what follows the check.
 const RESERVE: Duration = Duration::from_millis(500);
+
+/// The first Grafana whose health check queries Prometheus (pkg/promlib/healthcheck.go). The check of
+/// earlier ones succeeds whatever AMP would answer.
+const FIRST_WITH_REAL_CHECK: u32 = 10;
 
 /// Grafana's messages can hold a whole HTML page of a proxy.
 const MAX_MESSAGE_LENGTH: usize = 300;
@@ -74,21 +79,28 @@ impl Health {
 /// doesn't work yet is worth having, so this never fails.
 pub async fn check(
     grafana: &Grafana<'_>,
-    uid: &str,
+    source: &DataSource,
     wanted: &Wanted,
     deadline: &Deadline,
     end: Instant,
 ) -> Health {
+    let uid = &source.uid;
     let give_up = (end - RESERVE).min(Instant::now() + LONGEST_PATIENCE);
     let mut pause = FIRST_PAUSE;
     let mut last = Health::unknown("no time was left for the health check");
     loop {
         deadline.doing(format!("checking the health of data source {uid}"));
-        let Ok(answer) = tokio::time::timeout_at(give_up, grafana.health(uid)).await else {
+        let Ok(proof) = tokio::time::timeout_at(give_up, prove(grafana, source)).await else {
             return last;
         };
-        let (health, is_final) = match answer {
-            Ok(answer) => verdict(&answer, wanted),
+        let (health, is_final) = match proof {
+            Ok(Proof::Answer(answer)) => verdict(&answer, wanted),
+            Ok(Proof::None) => {
+                let version = grafana.version();
+                let reason =
+                    format!("Grafana {version} checks without a query, and none can be sent to it");
+                (Health::unknown(&reason), true)
+            }
             Err(error) => (Health::error(shortened(&error.to_string())), false),
         };
         if is_final {
@@ -102,6 +114,27 @@ pub async fn check(
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// What shows whether the data source works.
+enum Proof {
+    /// An answer that AMP had a part in.
+    Answer(HealthAnswer),
+    /// There is none to be had.
+    None,
+}
+
+/// The health check, and where that is no proof a query.
+async fn prove(grafana: &Grafana<'_>, source: &DataSource) -> Result<Proof, SetupError> {
+    let health = grafana.health(&source.uid).await?;
+    if health.status != 200 || grafana.version().major() >= FIRST_WITH_REAL_CHECK {
+        return Ok(Proof::Answer(health));
+    }
+    Ok(match grafana.query(source).await? {
+        Some(query) if (200..300).contains(&query.status) => Proof::Answer(health),
+        Some(query) => Proof::Answer(query),
+        None => Proof::None,
+    })
 }
 
 /// What an answer means, and whether the next check would only repeat it.
@@ -132,13 +165,13 @@ impl Cause {
     /// network: pkg/promlib/healthcheck.go.
     fn of(message: &str) -> Self {
         let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
-        if has(&["Forbidden", "AccessDenied", "not authorized"]) {
+        if has(&["Forbidden", "AccessDenied", "not authorized", "error: 403"]) {
             Self::NoPermission
         } else if has(&["non-allowed auth method"]) {
             Self::NoAuthMethod
         } else if has(&["Plugin not found", "not registered", "Plugin unavailable"]) {
             Self::NoPlugin
-        } else if has(&["404 Not Found"]) {
+        } else if has(&["404 Not Found", "error: 404"]) {
             Self::NoWorkspace
         } else if has(&[
             "no such host",
@@ -201,6 +234,7 @@ mod tests {
             name: "AMP".into(),
             url: WorkspaceUrl::parse(url).unwrap(),
             region: "us-east-2".into(),
+            stack: None,
         };
         let refused = "403 Forbidden - There was an error returned querying the Prometheus API.";
         for (status, message, may_pass, expected) in [
@@ -210,6 +244,12 @@ mod tests {
                 "trying to use non-allowed auth method ec2_iam_role",
                 false,
                 "may not sign",
+            ),
+            (
+                400,
+                "client_error: client error: 403",
+                true,
+                "lacks aps:QueryMetrics on ws-7",
             ),
             (404, "Plugin not found", false, "lacks the plugin"),
             (

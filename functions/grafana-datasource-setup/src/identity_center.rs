@@ -4,7 +4,7 @@ use aws_sdk_grafana::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_grafana::types::{Role, UserType};
 use aws_sdk_identitystore::config::Region;
 use aws_sdk_identitystore::types::{AlternateIdentifier, UniqueAttribute};
-use aws_sdk_ssoadmin::types::RegionScope;
+use aws_sdk_ssoadmin::types::{InstanceStatus, RegionScope};
 use aws_smithy_types::Document;
 use tokio::sync::OnceCell;
 
@@ -12,7 +12,7 @@ use crate::deadline::Deadline;
 use crate::error::SetupError;
 use crate::people::{Member, Name, Roster};
 
-/// The organisation's Identity Center, found when the first name is looked up.
+/// The instances of Identity Center there are, found when the first name is looked up.
 #[derive(Clone, Debug)]
 pub struct IdentityCenter {
     /// Knows where it is.
@@ -21,33 +21,47 @@ pub struct IdentityCenter {
     pub directory: aws_sdk_identitystore::Client,
 }
 
-/// A directory of people and groups, and the region that knows it.
+/// A directory of people and groups.
+#[derive(Debug)]
 struct Store {
     id: String,
+    /// The region that knows it.
     region: Option<String>,
+    /// The account that owns its instance of Identity Center.
+    owner: Option<String>,
 }
 
 /// Somebody who was looked up: known or not.
 type Looked<'a> = (&'a Name, &'a Role, Option<String>);
 
 impl IdentityCenter {
-    /// Everybody of a roster.
+    /// Everybody of a roster. `account` is the function's own.
     ///
     /// # Errors
     /// Identity Center is off, or knows not all of them: they are told all at once.
     pub async fn all(
         &self,
         roster: &Roster,
+        account: &str,
         deadline: &Deadline,
     ) -> Result<Vec<Member>, SetupError> {
-        let looked = self.look_up(roster, deadline).await?;
+        let stores = OnceCell::new();
+        let looked = self.look_up(roster, account, &stores, deadline).await?;
         let unknown = looked.iter().filter(|(.., id)| id.is_none());
         let unknown: Vec<_> = unknown.map(|(name, ..)| name.text()).collect();
         if unknown.is_empty() {
-            Ok(members(looked))
-        } else {
-            Err(SetupError::UnknownPeople(unknown.join(", ")))
+            return Ok(members(looked));
         }
+        let asked: Vec<_> = stores
+            .get()
+            .into_iter()
+            .flatten()
+            .map(Store::text)
+            .collect();
+        Err(SetupError::UnknownPeople {
+            people: unknown.join(", "),
+            asked: asked.join(", "),
+        })
     }
 
     /// Those of a former roster who are still known.
@@ -57,9 +71,11 @@ impl IdentityCenter {
     pub async fn known(
         &self,
         roster: &Roster,
+        account: &str,
         deadline: &Deadline,
     ) -> Result<Vec<Member>, SetupError> {
-        match self.look_up(roster, deadline).await {
+        let stores = OnceCell::new();
+        match self.look_up(roster, account, &stores, deadline).await {
             Ok(looked) => Ok(members(looked)),
             // Without it nobody has a role any more.
             Err(SetupError::IdentityCenterOff) => Ok(Vec::new()),
@@ -70,41 +86,76 @@ impl IdentityCenter {
     async fn look_up<'a>(
         &self,
         roster: &'a Roster,
+        account: &str,
+        stores: &OnceCell<Vec<Store>>,
         deadline: &Deadline,
     ) -> Result<Vec<Looked<'a>>, SetupError> {
-        let cell = OnceCell::new();
-        let store = || cell.get_or_try_init(|| self.store());
         let mut looked = Vec::new();
         for (name, role) in roster {
             deadline.doing(format!("looking {} up in IAM Identity Center", name.text()));
-            let id = match name {
-                Name::UserId(id) => Some(id.clone()),
-                Name::Group(group) => self.group(store().await?, group).await?,
-                Name::Email(email) => self.person(store().await?, email).await?,
+            let id = if let Name::UserId(id) = name {
+                Some(id.clone())
+            } else {
+                let stores = stores.get_or_try_init(|| self.stores(account)).await?;
+                self.find(name, stores).await?
             };
             looked.push((name, role, id));
         }
         Ok(looked)
     }
 
-    /// An organisation has one Identity Center, in whatever region.
-    async fn store(&self) -> Result<Store, SetupError> {
-        const OPERATION: &str = "sso:ListInstances";
-        let client = &self.sso;
-        let request = client.list_instances();
-        let request = request.region_scope(RegionScope::AllRegions);
-        let mut instances = request.into_paginator().items().send();
-        while let Some(instance) = instances.next().await {
-            let instance = instance.map_err(|error| failed(OPERATION, &error))?;
-            if let Some(id) = instance.identity_store_id {
-                let region = instance.primary_region;
-                return Ok(Store { id, region });
+    /// Asks one directory after the other. One that fails counts only where no other knows the name.
+    async fn find(&self, name: &Name, stores: &[Store]) -> Result<Option<String>, SetupError> {
+        let mut failure = None;
+        for store in stores {
+            let found = match name {
+                Name::UserId(id) => Ok(Some(id.clone())),
+                Name::Group(group) => self.group(store, group).await,
+                Name::Email(email) => self.person(store, email).await,
+            };
+            match found {
+                Ok(Some(id)) => return Ok(Some(id)),
+                Ok(None) => {}
+                Err(error) => failure = Some(error),
             }
         }
-        Err(SetupError::IdentityCenterOff)
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(None),
+        }
     }
 
-    /// Not every directory has addresses; where user names are addresses, they will do.
+    /// The directories of all instances of Identity Center that this account sees, in whatever region.
+    /// The organisation's comes first, which is the one that Amazon Managed Grafana signs people in
+    /// with: <https://docs.aws.amazon.com/grafana/latest/userguide/authentication-in-AMG-SSO.html>.
+    /// A member account may have an instance of its own beside it.
+    async fn stores(&self, account: &str) -> Result<Vec<Store>, SetupError> {
+        const OPERATION: &str = "sso:ListInstances";
+        let request = self.sso.list_instances();
+        let request = request.region_scope(RegionScope::AllRegions);
+        let mut instances = request.into_paginator().items().send();
+        let mut stores = Vec::new();
+        while let Some(instance) = instances.next().await {
+            let instance = instance.map_err(|error| failed(OPERATION, &error))?;
+            let is_active = instance
+                .status
+                .is_none_or(|status| status == InstanceStatus::Active);
+            if let Some(id) = instance.identity_store_id.filter(|_| is_active) {
+                stores.push(Store {
+                    id,
+                    region: instance.primary_region,
+                    owner: instance.owner_account_id,
+                });
+            }
+        }
+        stores.sort_by_key(|store| store.owner.as_deref() == Some(account));
+        if stores.is_empty() {
+            return Err(SetupError::IdentityCenterOff);
+        }
+        Ok(stores)
+    }
+
+    /// Falls back to the user name when no e-mail address matches.
     async fn person(&self, store: &Store, email: &str) -> Result<Option<String>, SetupError> {
         match self.user(store, "emails.value", email).await? {
             Some(id) => Ok(Some(id)),
@@ -138,6 +189,18 @@ impl IdentityCenter {
 }
 
 impl Store {
+    /// For people to read.
+    fn text(&self) -> String {
+        let mut text = format!("directory {}", self.id);
+        if let Some(region) = &self.region {
+            text += &format!(" in {region}");
+        }
+        if let Some(owner) = &self.owner {
+            text += &format!(" of account {owner}");
+        }
+        text
+    }
+
     /// A directory is asked in its own region.
     fn config(&self) -> aws_sdk_identitystore::config::Builder {
         let config = aws_sdk_identitystore::Config::builder();

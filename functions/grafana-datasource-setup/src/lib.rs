@@ -24,6 +24,7 @@ pub mod handler;
 pub mod health;
 pub mod identity_center;
 pub mod people;
+pub mod plugin;
 pub mod reconcile;
 pub mod report;
 pub mod roles;

@@ -12,7 +12,10 @@ use grafana_datasource_setup::identity_center::IdentityCenter;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     startup::log(&["grafana_datasource_setup"]);
-    let http = http_client()?;
+    let http = match http_client() {
+        Ok(http) => http,
+        Err(error) => return Err(startup::report_init_error("InitFailed", error).await),
+    };
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(Duration::from_secs(8))
         .operation_timeout(Duration::from_secs(30))

@@ -2,6 +2,9 @@
 
 use aws_sdk_grafana::types::{Role, UpdateAction, UserType};
 
+/// Before a group's display name.
+const GROUP: &str = "group:";
+
 /// Somebody as a list names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
@@ -91,7 +94,7 @@ impl Name {
     /// It is none of the forms there are.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        if let Some(group) = text.strip_prefix("group:").map(str::trim)
+        if let Some(group) = text.strip_prefix(GROUP).map(str::trim)
             && !group.is_empty()
         {
             Ok(Self::Group(group.to_owned()))
@@ -106,11 +109,16 @@ impl Name {
         }
     }
 
+    /// Whether an entry means a group, whatever its name.
+    pub fn is_group(text: &str) -> bool {
+        text.trim_start().starts_with(GROUP)
+    }
+
     /// As the list has it.
     pub fn text(&self) -> String {
         match self {
             Self::Email(text) | Self::UserId(text) => text.clone(),
-            Self::Group(group) => format!("group:{group}"),
+            Self::Group(group) => format!("{GROUP}{group}"),
         }
     }
 }

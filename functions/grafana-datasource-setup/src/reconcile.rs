@@ -21,6 +21,8 @@ pub enum Action {
     Unchanged,
     /// A person has changed it: nothing.
     Kept,
+    /// Whether a person has changed it is unknown: nothing.
+    Unknown,
 }
 
 /// One attempt: what was planned, and what came of writing it.

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::data_source::DataSource;
+use crate::error::SetupError;
 use crate::folder;
 use crate::health::Health;
 use crate::people::{Fate, Member};
@@ -24,15 +25,18 @@ pub struct Report {
     dashboards: Vec<DashboardReport>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     people: Vec<PersonReport>,
+    /// Why nobody's role could be changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    people_status: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
 }
 
 /// All that was set up.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Outcome {
-    /// Those on the lists, and what became of them.
-    pub people: Vec<(Member, Fate)>,
+    /// What became of those on the lists.
+    pub people: People,
     /// AMP's data source.
     pub source: (DataSource, Action),
     /// Whether it works.
@@ -41,6 +45,15 @@ pub struct Outcome {
     pub cloudwatch: Option<(DataSource, Action)>,
     /// The folder and its dashboards, if asked for.
     pub folder: Option<folder::Outcome>,
+}
+
+/// What became of those on the lists.
+#[derive(Debug)]
+pub enum People {
+    /// Each has the role of their list.
+    Done(Vec<(Member, Fate)>),
+    /// Amazon Managed Grafana or IAM Identity Center failed. All else is set up.
+    Failed(SetupError),
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -110,8 +123,14 @@ impl Report {
             health: outcome.health,
         };
         let version = workspace.version.to_string();
-        let people = outcome.people.into_iter();
-        let people = people.map(|(member, action)| PersonReport {
+        let (people, people_status) = match outcome.people {
+            People::Done(people) => (people, None),
+            People::Failed(error) => {
+                let status = format!("{}: {}", error.error_type(), startup::chain(&error));
+                (Vec::new(), Some(status))
+            }
+        };
+        let people = people.into_iter().map(|(member, action)| PersonReport {
             name: member.name,
             role: member.role.to_string(),
             action,
@@ -123,6 +142,7 @@ impl Report {
             folder,
             dashboards: dashboards.unwrap_or_default(),
             people: people.collect(),
+            people_status,
             dry_run,
         }
     }
@@ -142,6 +162,10 @@ impl Report {
             ("DataSourceHealth", health.summary()),
             ("GrafanaEndpoint", &self.grafana.endpoint),
             ("GrafanaVersion", &self.grafana.version),
+            (
+                "GrafanaPeopleStatus",
+                self.people_status.as_deref().unwrap_or("OK"),
+            ),
         ];
         let cloud_watch = self.cloud_watch.iter();
         let cloud_watch = cloud_watch.map(|source| ("CloudWatchDataSourceUid", &*source.uid));
@@ -179,7 +203,7 @@ impl Report {
         }
         for DashboardReport { uid, title, action } in &self.dashboards {
             let done = self.done(*action);
-            if *action == Action::Kept {
+            if matches!(action, Action::Kept | Action::Unknown) {
                 tracing::warn!("dashboard {title:?} (uid {uid}): {done}");
             } else {
                 tracing::info!("dashboard {title:?} (uid {uid}): {done}");
@@ -187,6 +211,9 @@ impl Report {
         }
         for PersonReport { name, role, action } in &self.people {
             tracing::info!("{name}, {role}: {}", self.became(*action));
+        }
+        if let Some(status) = &self.people_status {
+            tracing::warn!("the roles of those on the lists are not as they should be: {status}");
         }
         if health.is_ok() || self.dry_run {
             tracing::info!("health: {} {}", health.status, health.message);
@@ -216,6 +243,10 @@ impl Report {
             (Action::Unchanged, _) => "is as it should be, nothing written",
             (Action::Kept, _) => {
                 "kept as a person has changed it; DASHBOARD_OVERWRITE=true saves ours over it"
+            }
+            (Action::Unknown, _) => {
+                "left as it is, Grafana has no history that tells whether a person has changed it; \
+                 DASHBOARD_OVERWRITE=true saves ours over it"
             }
         }
     }

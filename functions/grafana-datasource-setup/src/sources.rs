@@ -3,9 +3,10 @@
 
 use crate::cloudwatch_source;
 use crate::config::{Settings, Wanted};
-use crate::data_source::{self, AMP_PLUGIN, DataSource, Edition, Plan};
+use crate::data_source::{self, DataSource, Edition, Plan};
 use crate::error::SetupError;
 use crate::grafana::Grafana;
+use crate::plugin;
 use crate::reconcile::{Action, Attempt, reconcile};
 
 /// Makes AMP the default data source.
@@ -19,7 +20,7 @@ pub async fn set_up_prometheus(
 ) -> Result<(DataSource, Action), SetupError> {
     let edition = Edition {
         version: grafana.version().clone(),
-        has_amp_plugin: grafana.has_plugin(AMP_PLUGIN).await?,
+        lacks_amp_plugin: plugin::ensure(grafana, dry_run).await?,
     };
     let attempt = || async {
         let sources = grafana.data_sources().await?;
@@ -84,6 +85,19 @@ async fn whole(
         Some(listed) => grafana.data_source(&listed.uid).await,
         None => Ok(None),
     }
+}
+
+/// Whether the resource with `uid` is another stack's than `stack`.
+///
+/// # Errors
+/// Grafana doesn't answer.
+pub async fn is_of_another_stack(
+    grafana: &Grafana<'_>,
+    uid: &str,
+    stack: &str,
+) -> Result<bool, SetupError> {
+    let sources = grafana.data_sources().await?;
+    Ok(data_source::is_of_another_stack(uid, stack, &sources))
 }
 
 /// Gives the default back, then deletes what was made for the resource with `uid`, or takes our mark

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_grafana::Client;
 use aws_sdk_grafana::types::WorkspaceStatus;
 use reqwest::Url;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::deadline::Deadline;
 use crate::error::SetupError;
@@ -17,6 +17,11 @@ use crate::error::SetupError;
 /// takes minutes, so the pause grows.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a new permission of the function's role may take to be known: an update that moves to
+/// another workspace changes the role seconds before.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>
+const NEW_PERMISSION: Duration = Duration::from_secs(15);
 
 /// A workspace whose Grafana answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +64,7 @@ pub async fn wait_until_usable(
     deadline: &Deadline,
 ) -> Result<Workspace, SetupError> {
     deadline.doing(format!("asking for the state of workspace {id}"));
+    let began = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut last_status = None;
     loop {
@@ -73,7 +79,7 @@ pub async fn wait_until_usable(
                     }
                 }
             },
-            Err(error) if error.is_transient() => {
+            Err(error) if error.is_transient() || is_too_early(&error, began) => {
                 deadline.doing(format!("asking for the state of workspace {id} ({error})"));
             }
             Err(error) => return Err(error),
@@ -81,6 +87,10 @@ pub async fn wait_until_usable(
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+fn is_too_early(error: &SetupError, began: Instant) -> bool {
+    matches!(error, SetupError::AccessDenied { .. }) && began.elapsed() < NEW_PERMISSION
 }
 
 /// The workspace if its Grafana may hold anything of ours; `None` when it is gone or never ran.

@@ -24,6 +24,8 @@ struct Folder {
     id: u64,
     uid: String,
     title: String,
+    /// Uid of the folder it is in; empty at the top.
+    parent: String,
     /// Rules, panels and whatever else a person puts there.
     other_things: u64,
 }
@@ -34,8 +36,9 @@ struct Dashboard {
     uid: String,
     folder: String,
     content: Map<String, Value>,
-    /// What each save said, the first one first: version 1 is the first.
-    messages: Vec<String>,
+    /// What each save said, the first one first: version 1 is the first. None where the history of it
+    /// is lost.
+    messages: Vec<Option<String>>,
 }
 
 impl Dashboard {
@@ -63,10 +66,12 @@ impl Library {
         &mut self,
         major: u32,
         request: (&str, &[&str]),
+        query: &str,
         body: &[u8],
     ) -> Option<Result<Value, Refusal>> {
         Some(match request {
-            ("GET", ["folders"]) => Ok(self.folders.iter().map(Folder::item).collect()),
+            ("GET", ["folders"]) => Ok(self.page_of_folders(query)),
+            ("GET", ["folders", uid]) => self.folder(uid).map(Folder::item),
             ("POST", ["folders"]) => self.add_folder(major, body),
             ("GET", ["folders", uid, "counts"]) if major >= FIRST_WITH_COUNTS => self.counts(uid),
             ("DELETE", ["folders", uid]) => self.delete_folder(uid),
@@ -99,6 +104,41 @@ impl Library {
         folder.expect("a folder of that uid").other_things += 1;
     }
 
+    /// Somebody moves a folder into another one, or to the top.
+    pub(crate) fn move_folder(&mut self, uid: &str, parent: &str) {
+        let folder = self.folders.iter_mut().find(|folder| folder.uid == uid);
+        folder.expect("a folder of that uid").parent = parent.to_owned();
+    }
+
+    /// As an upgrade to Grafana 13 leaves it: dashboards keep their version, and lose what was said of
+    /// it.
+    pub(crate) fn lose_history(&mut self) {
+        let messages = self
+            .dashboards
+            .iter_mut()
+            .flat_map(|dashboard| &mut dashboard.messages);
+        messages.for_each(|message| *message = None);
+    }
+
+    /// Without `parentUid` those at the top alone: GetFolders, pkg/api/folder.go. 1,000 by default.
+    fn page_of_folders(&self, query: &str) -> Value {
+        let number = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            let found = pairs.find(|(key, _)| *key == name);
+            found.and_then(|(_, value)| value.parse().ok())
+        };
+        let limit: usize = number("limit").unwrap_or(1_000).clamp(1, 1_000);
+        let page: usize = number("page").unwrap_or(1).max(1);
+        let top = self
+            .folders
+            .iter()
+            .filter(|folder| folder.parent.is_empty());
+        top.skip((page - 1) * limit)
+            .take(limit)
+            .map(Folder::item)
+            .collect()
+    }
+
     fn add_folder(&mut self, major: u32, body: &[u8]) -> Result<Value, Refusal> {
         let body = object(body)?;
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -121,6 +161,7 @@ impl Library {
             id: self.last_id,
             uid: uid.to_owned(),
             title: title.to_owned(),
+            parent: String::new(),
             other_things: 0,
         });
         Ok(self.folders.last().expect("just pushed").item())
@@ -201,7 +242,7 @@ impl Library {
         // Without folderUid it goes to the top.
         dashboard.folder = folder;
         dashboard.content = content;
-        dashboard.messages.push(message);
+        dashboard.messages.push(Some(message));
         Ok(json!({
             "id": dashboard.id, "uid": dashboard.uid, "url": format!("/d/{}", dashboard.uid),
             "status": "success", "version": dashboard.version(),
@@ -250,13 +291,13 @@ impl Library {
         let dashboard = &self.dashboards[self.position(uid)?];
         let saves = dashboard.messages.iter().enumerate().rev();
         let versions: Value = saves
-            .map(|(before, message)| {
-                let version = before + 1;
-                json!({
+            .filter_map(|(before, message)| {
+                let (version, message) = (before + 1, message.as_ref()?);
+                Some(json!({
                     "id": version, "dashboardId": dashboard.id, "uid": uid, "version": version,
                     "parentVersion": before, "restoredFrom": 0, "data": null,
                     "created": "2026-11-22T10:00:00Z", "createdBy": "", "message": message,
-                })
+                }))
             })
             .collect();
         Ok(if major <= LAST_OLD {

@@ -15,13 +15,8 @@ use crate::folder::Folder;
 /// A dashboard and where it is (`DashboardFullWithMeta`, pkg/api/dtos/dashboard.go).
 #[derive(Deserialize)]
 struct Found {
-    dashboard: Content,
+    dashboard: Value,
     meta: Meta,
-}
-
-#[derive(Deserialize)]
-struct Content {
-    version: u64,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +26,9 @@ struct Meta {
     #[serde(default)]
     folder_uid: String,
 }
+
+/// `limit` of the list of folders, which is its greatest value too: pkg/api/folder.go.
+const FOLDERS_A_PAGE: usize = 1_000;
 
 /// Up to Grafana 10 the versions are a list, later a page of one
 /// (`DashboardVersionResponseMeta`, pkg/services/dashboardversion/model.go).
@@ -48,12 +46,29 @@ struct Version {
 }
 
 impl Grafana<'_> {
-    /// All folders at the top.
+    /// The folder of that uid, wherever it is.
     ///
     /// # Errors
     /// Grafana doesn't answer, or refuses.
-    pub async fn folders(&self) -> Result<Vec<Folder>, SetupError> {
-        self.list("/api/folders").await
+    pub async fn folder(&self, uid: &str) -> Result<Option<Folder>, SetupError> {
+        self.get(&format!("/api/folders/{}", segment(uid))).await
+    }
+
+    /// The folder of that title at the top, where titles are unique up to Grafana 10.
+    ///
+    /// # Errors
+    /// Grafana doesn't answer, or refuses.
+    pub async fn folder_of_title(&self, title: &str) -> Result<Option<Folder>, SetupError> {
+        for page in 1.. {
+            let path = format!("/api/folders?limit={FOLDERS_A_PAGE}&page={page}");
+            let folders: Vec<Folder> = self.list(&path).await?;
+            let is_last = folders.len() < FOLDERS_A_PAGE;
+            let found = folders.into_iter().find(|folder| folder.title == title);
+            if found.is_some() || is_last {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// Adds a folder at the top.
@@ -98,12 +113,14 @@ impl Grafana<'_> {
             Some(Versions::List(versions) | Versions::Page { versions }) => versions,
             None => Vec::new(),
         };
-        let version = found.dashboard.version;
+        let content = found.dashboard;
+        let version = content["version"].as_u64().unwrap_or_default();
         let last = versions.into_iter().find(|saved| saved.version == version);
         Ok(Some(Saved {
             version,
             folder: found.meta.folder_uid,
-            message: last.map(|saved| saved.message).unwrap_or_default(),
+            message: last.map(|saved| saved.message),
+            content,
         }))
     }
 
