@@ -3,8 +3,8 @@
 
     package.py --bucket BUCKET [--build target/lambda] [--output build/package]
 
-Leaves parallelcluster-infrastructure.yaml and monitoring.yaml in the output folder. The same
-build gives the same zips, so nothing is uploaded or redeployed without a change.
+Leaves the templates that a stack can be made of in the output folder; the others are parts of
+them. The same build gives the same zips, so nothing is uploaded or redeployed without a change.
 """
 
 import argparse
@@ -15,8 +15,8 @@ import sys
 import zipfile
 
 INFRA = pathlib.Path(__file__).resolve().parent
-TEMPLATES = ("parallelcluster-infrastructure.yaml", "monitoring.yaml", "network.yaml")
-ENTRY_POINTS = TEMPLATES[:2]
+ENTRY_POINTS = ("parallelcluster-infrastructure.yaml", "monitoring.yaml", "metrics.yaml", "alarms.yaml")
+TEMPLATES = (*ENTRY_POINTS, "network.yaml", "prometheus.yaml", "grafana.yaml")
 FUNCTIONS = ("dcgm-to-cloudwatch", "grafana-datasource-setup")
 
 # e_machine of the ELF header -> Lambda's name of the architecture

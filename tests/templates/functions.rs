@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::template::Template;
 
 fn monitoring() -> Template {
-    Template::load("monitoring.yaml")
+    Template::monitoring()
 }
 
 #[test]
@@ -51,7 +51,11 @@ fn every_function_logs_json_to_a_group_of_its_own_that_forgets() {
         let group = &template.resource(group)["Properties"];
         assert_eq!(group["RetentionInDays"], json!({"Ref": "LogRetentionDays"}));
         // `aws logs tail /aws/lambda/<function>` finds it.
-        let name = |value: &Value| value["Fn::Sub"][0].as_str().unwrap().to_owned();
+        let name = |value: &Value| {
+            let substituted = &value["Fn::Sub"];
+            let text = substituted[0].as_str().or(substituted.as_str());
+            text.unwrap().to_owned()
+        };
         let expected = format!("/aws/lambda/{}", name(&function["FunctionName"]));
         assert_eq!(name(&group["LogGroupName"]), expected);
     }
@@ -131,15 +135,17 @@ fn a_manual_run_sets_up_the_same_as_the_custom_resource() {
 #[test]
 fn scheduled_runs_never_overlap_and_are_not_repeated() {
     let template = monitoring();
-    let function = &template.resource("DcgmToCloudWatch")["Properties"];
-    assert_eq!(function["ReservedConcurrentExecutions"]["Fn::If"][1], 1);
+    for (id, function) in template.of_type("AWS::Lambda::Function") {
+        let reserved = &function["ReservedConcurrentExecutions"]["Fn::If"];
+        assert_eq!(reserved[1], 1, "{id}");
+    }
     let retries = &template.resource("DcgmToCloudWatchInvokeConfig")["Properties"];
     assert_eq!(retries["MaximumRetryAttempts"], 0);
     let target = &template.resource("DcgmToCloudWatchSchedule")["Properties"]["Target"];
-    assert!(
-        target["Input"].is_null(),
-        "the function needs the event's time"
-    );
+    // An EventBridge event, with the time that the run stands for.
+    let input: Value = serde_json::from_str(target["Input"].as_str().unwrap()).unwrap();
+    assert_eq!(input["time"], "<aws.scheduler.scheduled-time>");
+    assert_eq!(input["source"], "aws.scheduler");
     assert_eq!(
         target["DeadLetterConfig"]["Arn"],
         json!({"Fn::GetAtt": ["DeadLetterQueue", "Arn"]})

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::template::{TEMPLATES, Template};
 
 /// Who may do something to everything, as `resource Sid`.
-const ON_EVERYTHING: [&str; 6] = [
+const ON_EVERYTHING: [&str; 9] = [
     // In a key's own policy * is that key.
     "AlarmTopicKey AccountAdministers",
     "AlarmTopicKey AlarmsPublish",
@@ -13,8 +13,13 @@ const ON_EVERYTHING: [&str; 6] = [
     "DcgmToCloudWatchRole PublishToOwnNamespace",
     // Amazon Managed Grafana's own calls, of which application it makes itself.
     "GrafanaDataSourceSetupRole AssignPeopleThroughGrafana",
+    // The organisation's own key, by way of its directory alone.
+    "GrafanaDataSourceSetupRole DecryptDirectory",
     "GrafanaDataSourceSetupRole FindIdentityCenter",
+    // As AWS's own policy for this data source has it.
+    "GrafanaWorkspaceRole ReadLogs",
     "GrafanaWorkspaceRole ReadMetrics",
+    "GrafanaWorkspaceRole ReadNamesForVariables",
 ];
 
 #[test]
@@ -72,23 +77,34 @@ fn what_holds_data_says_what_becomes_of_it() {
                 continue;
             }
             checked += 1;
-            assert!(resource["DeletionPolicy"].is_string(), "{id}");
-            let replaced = &resource["UpdateReplacePolicy"];
-            // An update that makes another workspace must not take the history along.
-            let expected = if kind.ends_with("::Workspace") {
-                "Retain"
+            // A parameter that changes, or a stack that goes, must not take the history along.
+            let holds_history = kind.ends_with("::Workspace");
+            let expected = if holds_history {
+                ("RetainExceptOnCreate", "Retain")
             } else {
-                "Delete"
+                ("Delete", "Delete")
             };
-            assert_eq!(replaced, expected, "{id}");
+            let policies = ["DeletionPolicy", "UpdateReplacePolicy"];
+            let [deleted, replaced] = policies.map(|policy| resource[policy].as_str().unwrap());
+            assert_eq!((deleted, replaced), expected, "{id}");
         }
     }
     assert!(checked > 0);
 }
 
+/// A workspace that is kept still reads with its role.
+#[test]
+fn what_a_kept_workspace_needs_is_kept_too() {
+    let grafana = Template::load("grafana.yaml");
+    let role = grafana.resource("GrafanaWorkspaceRole");
+    assert_eq!(role["DeletionPolicy"], "RetainExceptOnCreate");
+    // IAM deletes no managed policy that a role still bears.
+    assert!(role["Properties"]["ManagedPolicyArns"].is_null());
+}
+
 #[test]
 fn keys_are_rotated() {
-    let template = Template::load("monitoring.yaml");
+    let template = Template::monitoring();
     let keys: Vec<_> = template.of_type("AWS::KMS::Key").collect();
     assert_eq!(keys.len(), 1);
     assert_eq!(keys[0].1["EnableKeyRotation"], true);

@@ -12,7 +12,7 @@ use crate::template::Template;
 const NAMESPACE: &str = "ours";
 
 fn monitoring() -> Template {
-    Template::load("monitoring.yaml")
+    Template::monitoring()
 }
 
 #[test]
@@ -130,20 +130,63 @@ fn what_can_break_is_watched() {
         .of_type("AWS::CloudWatch::Alarm")
         .filter_map(|(_, alarm)| {
             let subject = &alarm["Dimensions"][0]["Value"];
-            let subject = subject["Ref"]
-                .as_str()
-                .or(subject["Fn::GetAtt"][0].as_str());
+            let subject = subject["Ref"].as_str().or(subject["Fn::Sub"][0].as_str());
             Some(format!("{} {}", subject?, alarm["MetricName"].as_str()?))
         })
         .collect();
     let expected = [
-        "DcgmToCloudWatch Errors",
-        "DcgmToCloudWatch Invocations",
-        "DcgmToCloudWatch Throttles",
-        "DeadLetterQueue ApproximateNumberOfMessagesVisible",
-        "GrafanaDataSourceSetup Errors",
+        "${Prefix}-dcgm-to-cloudwatch Errors",
+        "${Prefix}-dcgm-to-cloudwatch Invocations",
+        "${Prefix}-dcgm-to-cloudwatch Throttles",
+        "DeadLetterQueueName ApproximateNumberOfMessagesVisible",
+        "GrafanaDataSourceSetupFunctionName Errors",
     ];
     assert_eq!(alarms, expected.map(String::from).into());
+}
+
+/// The names that alarms and dashboard are told, or make up themselves, are those of the resources.
+#[test]
+fn alarms_watch_what_there_is() {
+    let template = monitoring();
+    let name = |id: &str| template.resource(id)["Properties"]["FunctionName"]["Fn::Sub"].clone();
+    assert_eq!(name("DcgmToCloudWatch")[0], "${Prefix}-dcgm-to-cloudwatch");
+    let set_up = "grafana-datasource-setup";
+    assert_eq!(
+        name("GrafanaDataSourceSetup"),
+        format!("${{NamePrefix}}-{set_up}")
+    );
+    let stacks = Template::load("monitoring.yaml");
+    let passed = &stacks.resource("Alarms")["Properties"]["Parameters"];
+    let told = &passed["GrafanaDataSourceSetupFunctionName"]["Fn::If"];
+    assert_eq!(told[1]["Fn::Sub"][0], format!("${{Prefix}}-{set_up}"));
+    let group = template.resource("DcgmToCloudWatchLogGroup")["Properties"]["LogGroupName"].clone();
+    let body = template.resource("GpuDashboard")["Properties"]["DashboardBody"]["Fn::Sub"].clone();
+    let query = format!("SOURCE '{}'", group["Fn::Sub"][0].as_str().unwrap());
+    assert!(body[0].as_str().unwrap().contains(&query), "{query}");
+}
+
+/// A new stack pages nobody before its cluster can have come up.
+#[test]
+fn an_alarm_on_silence_waits_for_the_first_data() {
+    for (id, alarm) in monitoring().of_type("AWS::CloudWatch::Alarm") {
+        let warm_up = &alarm["WarmUpConfiguration"]["WarmUpPeriodDurationInMinutes"];
+        let is_on_silence = alarm["TreatMissingData"] == "breaching";
+        assert_eq!(warm_up.as_u64().is_some(), is_on_silence, "{id}");
+    }
+}
+
+/// The newest points are filled in as not breaching until their data comes, minutes late.
+#[test]
+fn an_alarm_on_presence_can_do_without_the_newest_points() {
+    const LATE: u64 = 4;
+    for (id, alarm) in monitoring().of_type("AWS::CloudWatch::Alarm") {
+        let ours = is_ours(&alarm["Namespace"]) || alarm["Metrics"].is_array();
+        if ours && alarm["TreatMissingData"] == "notBreaching" {
+            let of = |name: &str| alarm[name].as_u64().unwrap();
+            let spare = of("EvaluationPeriods") - of("DatapointsToAlarm");
+            assert!(spare >= LATE.min(of("DatapointsToAlarm") / 2), "{id}");
+        }
+    }
 }
 
 fn metrics_watched() -> BTreeSet<String> {

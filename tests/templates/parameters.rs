@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::template::{TEMPLATES, Template};
+use crate::template::{PARTS, TEMPLATES, Template};
 
 /// What scripts and people read by name.
-const OUTPUTS: [&str; 14] = [
+const OUTPUTS: [&str; 15] = [
     "AMPPrometheusEndpoint",
     "AMPQueryPolicyArn",
     "AMPRemoteWritePolicyArn",
@@ -19,18 +19,29 @@ const OUTPUTS: [&str; 14] = [
     "GrafanaDataSourceHealth",
     "GrafanaDataSourceSetupFunctionName",
     "GrafanaDataSourceStatus",
+    "GrafanaPeopleStatus",
     "ManagedGrafanaWorkspaceEndpoint",
     "ManagedGrafanaWorkspaceId",
     "MonitoringType",
 ];
 
+/// The templates that people deploy by hand.
+const ENTRIES: &[&str] = TEMPLATES.split_at(4).0;
+
 #[test]
-fn every_parameter_is_described_bounded_and_has_a_default() {
-    for name in TEMPLATES {
+fn every_parameter_is_described_and_bounded_and_has_a_default_where_it_can() {
+    // Those of a further cluster that only its owner knows.
+    const GIVEN: [&str; 2] = ["AmpWorkspaceId", "DeadLetterQueueName"];
+    for name in ENTRIES {
         for (parameter, declared) in Template::load(name).section("Parameters") {
-            for key in ["Description", "ConstraintDescription", "Default", "Type"] {
+            for key in ["Description", "ConstraintDescription", "Type"] {
                 assert!(!declared[key].is_null(), "{name}: {parameter} has no {key}");
             }
+            let has_default = !declared["Default"].is_null();
+            assert!(
+                has_default || GIVEN.contains(&parameter.as_str()),
+                "{name}: {parameter}"
+            );
             let is_bounded = ["AllowedPattern", "AllowedValues", "MaxValue"]
                 .iter()
                 .any(|key| !declared[key].is_null());
@@ -39,31 +50,55 @@ fn every_parameter_is_described_bounded_and_has_a_default() {
     }
 }
 
+/// A parameter is the same wherever it stands, and is passed on as it is.
 #[test]
-fn the_root_stack_passes_on_every_parameter_of_its_parts() {
-    let root = Template::load("parallelcluster-infrastructure.yaml");
-    let mut passed_on = BTreeSet::new();
-    for (part, template) in [
+fn stacks_pass_on_every_parameter_of_their_parts() {
+    let root = [
         ("Network", "network.yaml"),
         ("Monitoring", "monitoring.yaml"),
+    ];
+    for (stack, parts) in [
+        ("parallelcluster-infrastructure.yaml", &root[..]),
+        ("monitoring.yaml", &PARTS[..]),
     ] {
-        let passed = &root.resource(part)["Properties"]["Parameters"];
-        for (parameter, declared) in Template::load(template).section("Parameters") {
-            if parameter == "NamePrefix" {
-                assert_eq!(passed[parameter], json!({"Ref": "AWS::StackName"}));
-                continue;
+        let stack = Template::load(stack);
+        let mut passed_on = BTreeSet::new();
+        for (part, template) in parts {
+            let passed = &stack.resource(part)["Properties"]["Parameters"];
+            let template = Template::load(template);
+            let expected: BTreeSet<_> = template.section("Parameters").keys().collect();
+            let told: BTreeSet<_> = passed.as_object().unwrap().keys().collect();
+            assert_eq!(told, expected, "{part}");
+            for (parameter, declared) in template.section("Parameters") {
+                if passed[parameter] != json!({"Ref": parameter}) {
+                    assert!(MADE.contains(&parameter.as_str()), "{part}: {parameter}");
+                    continue;
+                }
+                passed_on.insert(parameter.clone());
+                // The parts that nobody deploys by hand say no more than the type, and the root alone
+                // can do without monitoring.
+                if declared["Description"].is_string() && parameter != "MonitoringType" {
+                    let own = &stack.section("Parameters")[parameter];
+                    assert_eq!(own, declared, "{part}: {parameter}");
+                }
             }
-            assert_eq!(passed[parameter], json!({"Ref": parameter}), "{part}");
-            // The root alone can do without monitoring.
-            if parameter != "MonitoringType" {
-                assert_eq!(&root.section("Parameters")[parameter], declared, "{part}");
-            }
-            passed_on.insert(parameter.clone());
         }
+        let own = stack.section("Parameters").keys().cloned();
+        let not_passed: Vec<_> = own.filter(|name| !passed_on.contains(name)).collect();
+        let kept = not_passed
+            .iter()
+            .all(|name| ["MonitoringType", "NamePrefix"].contains(&&**name));
+        assert!(kept, "{not_passed:?}");
     }
-    let own: BTreeSet<_> = root.section("Parameters").keys().cloned().collect();
-    assert_eq!(own, passed_on);
 }
+
+/// What a stack makes for its parts, of other parts or of its own name.
+const MADE: [&str; 4] = [
+    "AmpWorkspaceId",
+    "DeadLetterQueueName",
+    "GrafanaDataSourceSetupFunctionName",
+    "NamePrefix",
+];
 
 #[test]
 fn monitoring_can_be_chosen_as_the_documents_say() {

@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 
 use crate::template::Template;
 
+/// In the part that may make it, and in the others.
 const WORKSPACE: &str =
     "arn:${AWS::Partition}:aps:${AWS::Region}:${AWS::AccountId}:workspace/${Id}";
+const GIVEN_WORKSPACE: &str =
+    "arn:${AWS::Partition}:aps:${AWS::Region}:${AWS::AccountId}:workspace/${AmpWorkspaceId}";
 const GRAFANA: &str =
     "arn:${AWS::Partition}:grafana:${AWS::Region}:${AWS::AccountId}:/workspaces/${Id}";
 const WATERMARK: &str = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/${DcgmToCloudWatchWatermark}";
@@ -53,20 +56,50 @@ pub(crate) const THROUGH_GRAFANA: [&str; 14] = [
     "sso:ListProfiles",
 ];
 
+/// For queries, of people, tools and Grafana.
+const QUERIES: [&str; 4] = [
+    "aps:GetLabels",
+    "aps:GetMetricMetadata",
+    "aps:GetSeries",
+    "aps:QueryMetrics",
+];
+
+/// AWS's own AmazonGrafanaCloudWatchAccess, by what it is for.
+pub(crate) const CLOUDWATCH_METRICS: [&str; 7] = [
+    "cloudwatch:DescribeAlarmHistory",
+    "cloudwatch:DescribeAlarms",
+    "cloudwatch:DescribeAlarmsForMetric",
+    "cloudwatch:GetInsightRuleReport",
+    "cloudwatch:GetMetricData",
+    "cloudwatch:GetMetricStatistics",
+    "cloudwatch:ListMetrics",
+];
+pub(crate) const CLOUDWATCH_LOGS: [&str; 6] = [
+    "logs:DescribeLogGroups",
+    "logs:GetLogEvents",
+    "logs:GetLogGroupFields",
+    "logs:GetQueryResults",
+    "logs:StartQuery",
+    "logs:StopQuery",
+];
+pub(crate) const CLOUDWATCH_NAMES: [&str; 6] = [
+    "ec2:DescribeInstances",
+    "ec2:DescribeRegions",
+    "ec2:DescribeTags",
+    "oam:ListAttachedLinks",
+    "oam:ListSinks",
+    "tag:GetResources",
+];
+
 /// Every permission the stack gives: to whom, which actions, on what.
-const PERMISSIONS: [(&str, &[&str], &str); 16] = [
-    (
-        "AmpQueryPolicy",
-        &[
-            "aps:GetLabels",
-            "aps:GetMetricMetadata",
-            "aps:GetSeries",
-            "aps:QueryMetrics",
-        ],
-        WORKSPACE,
-    ),
+const PERMISSIONS: [(&str, &[&str], &str); 19] = [
+    ("AmpQueryPolicy", &QUERIES, WORKSPACE),
     ("AmpRemoteWritePolicy", &["aps:RemoteWrite"], WORKSPACE),
-    ("DcgmToCloudWatchRole", &["aps:QueryMetrics"], WORKSPACE),
+    (
+        "DcgmToCloudWatchRole",
+        &["aps:QueryMetrics"],
+        GIVEN_WORKSPACE,
+    ),
     ("DcgmToCloudWatchRole", &["cloudwatch:PutMetricData"], "*"),
     (
         "DcgmToCloudWatchRole",
@@ -75,7 +108,11 @@ const PERMISSIONS: [(&str, &[&str], &str); 16] = [
     ),
     (
         "DcgmToCloudWatchRole",
-        &["ssm:GetParameter", "ssm:PutParameter"],
+        &[
+            "ssm:GetParameter",
+            "ssm:GetParameterHistory",
+            "ssm:PutParameter",
+        ],
         WATERMARK,
     ),
     (
@@ -96,22 +133,17 @@ const PERMISSIONS: [(&str, &[&str], &str); 16] = [
         &["identitystore:GetGroupId", "identitystore:GetUserId"],
         DIRECTORY,
     ),
+    ("GrafanaDataSourceSetupRole", &["kms:Decrypt"], "*"),
     ("GrafanaDataSourceSetupRole", &THROUGH_GRAFANA, "*"),
     (
         "GrafanaDataSourceSetupRole",
         &["logs:CreateLogStream", "logs:PutLogEvents"],
         "GrafanaDataSourceSetupLogGroup.Arn",
     ),
-    (
-        "GrafanaWorkspaceRole",
-        &["cloudwatch:GetMetricData", "cloudwatch:ListMetrics"],
-        "*",
-    ),
-    (
-        "GrafanaWorkspaceRole",
-        &["the managed policy"],
-        "AmpQueryPolicy",
-    ),
+    ("GrafanaWorkspaceRole", &QUERIES, GIVEN_WORKSPACE),
+    ("GrafanaWorkspaceRole", &CLOUDWATCH_METRICS, "*"),
+    ("GrafanaWorkspaceRole", &CLOUDWATCH_LOGS, "*"),
+    ("GrafanaWorkspaceRole", &CLOUDWATCH_NAMES, "*"),
 ];
 
 #[test]
@@ -128,7 +160,7 @@ fn nobody_may_do_more_than_is_written_here() {
 /// PutMetricData knows no resource; the namespace is all that holds it.
 #[test]
 fn metrics_can_be_published_to_the_clusters_namespace_alone() {
-    let template = Template::load("monitoring.yaml");
+    let template = Template::monitoring();
     let function = &template.resource("DcgmToCloudWatch")["Properties"];
     let namespace = &function["Environment"]["Variables"]["METRIC_NAMESPACE"];
     let role = &template.resource("DcgmToCloudWatchRole")["Properties"];
@@ -154,8 +186,10 @@ fn functions_may_call_what_they_call_and_nothing_else() {
             .into_iter()
             .filter(|permission| permission.who == role)
             .flat_map(|permission| permission.actions)
-            // Lambda writes the log, and the query of Amazon Managed Prometheus is no SDK's call.
-            .filter(|action| !action.starts_with("logs:") && action != "aps:QueryMetrics")
+            // Lambda writes the log, the query of Amazon Managed Prometheus is no SDK's call, and
+            // Identity Center decrypts with its caller's rights.
+            .filter(|action| !action.starts_with("logs:"))
+            .filter(|action| !["aps:QueryMetrics", "kms:Decrypt"].contains(&action.as_str()))
             .filter(|action| !THROUGH_GRAFANA.contains(&action.as_str()))
             .map(|action| action.split_once(':').unwrap().1.to_lowercase())
             .collect();
@@ -163,9 +197,45 @@ fn functions_may_call_what_they_call_and_nothing_else() {
     }
 }
 
+/// CloudFormation removes a former policy only after the set-up has cleaned up in the workspace that it
+/// is for, if the policy is replaced and not changed: its name has to be another one.
+#[test]
+fn a_former_workspace_stays_in_reach_until_it_is_cleaned_up() {
+    let template = Template::load("grafana.yaml");
+    let policy = template.resource("GrafanaWorkspaceAccess");
+    let name = &policy["Properties"]["ManagedPolicyName"]["Fn::Sub"];
+    let workspace = &template.resource("GrafanaDataSource")["Properties"]["GrafanaWorkspaceId"];
+    assert!(name[0].as_str().unwrap().ends_with("-${Id}"));
+    assert_eq!(&name[1]["Id"], workspace);
+    let after = &template.resource("GrafanaDataSource")["DependsOn"];
+    assert!(
+        after
+            .as_array()
+            .unwrap()
+            .contains(&json!("GrafanaWorkspaceAccess"))
+    );
+}
+
+#[test]
+fn the_organisations_key_is_used_by_way_of_its_directory_alone() {
+    let template = Template::load("grafana.yaml");
+    let role = &template.resource("GrafanaDataSourceSetupRole")["Properties"];
+    let statements = role["Policies"][0]["PolicyDocument"]["Statement"]
+        .as_array()
+        .unwrap();
+    let decrypt = statements
+        .iter()
+        .find(|s| s["Action"] == "kms:Decrypt")
+        .unwrap();
+    let services = &decrypt["Condition"]["StringLike"]["kms:ViaService"];
+    let expected = ["identitystore", "sso"]
+        .map(|service| json!({"Fn::Sub": format!("{service}.*.${{AWS::URLSuffix}}")}));
+    assert_eq!(services, &json!(expected));
+}
+
 #[test]
 fn a_role_is_for_this_account_alone_where_a_service_acts_for_its_callers() {
-    let template = Template::load("monitoring.yaml");
+    let template = Template::monitoring();
     for role in ["GrafanaWorkspaceRole", "DcgmToCloudWatchScheduleRole"] {
         let trust =
             &template.resource(role)["Properties"]["AssumeRolePolicyDocument"]["Statement"][0];
@@ -176,7 +246,7 @@ fn a_role_is_for_this_account_alone_where_a_service_acts_for_its_callers() {
 
 #[test]
 fn the_queue_and_the_topic_are_encrypted_and_refuse_plain_text() {
-    let template = Template::load("monitoring.yaml");
+    let template = Template::monitoring();
     let properties = |id: &str| template.resource(id)["Properties"].clone();
     assert_eq!(properties("DeadLetterQueue")["SqsManagedSseEnabled"], true);
     assert_eq!(
@@ -201,23 +271,17 @@ struct Permission {
 }
 
 fn permissions() -> BTreeSet<Permission> {
-    let template = Template::load("monitoring.yaml");
+    let template = Template::monitoring();
     let mut permissions = BTreeSet::new();
     let none = Vec::new();
     for (id, role) in template.of_type("AWS::IAM::Role") {
         for policy in role["Policies"].as_array().unwrap_or(&none) {
             permissions.extend(statements(id, &policy["PolicyDocument"]));
         }
-        for policy in role["ManagedPolicyArns"].as_array().unwrap_or(&none) {
-            permissions.insert(Permission {
-                who: id.clone(),
-                actions: vec!["the managed policy".to_owned()],
-                on: resource(policy),
-            });
-        }
     }
     for (id, policy) in template.of_type("AWS::IAM::ManagedPolicy") {
-        permissions.extend(statements(id, &policy["PolicyDocument"]));
+        let role = policy["Roles"][0]["Ref"].as_str();
+        permissions.extend(statements(role.unwrap_or(id), &policy["PolicyDocument"]));
     }
     permissions
 }

@@ -8,11 +8,14 @@ use std::collections::BTreeSet;
 use iam_rs::{Decision, IAMPolicy, IAMRequest, PolicyEvaluator};
 use serde_json::{Value, json};
 
-use crate::permissions::{CREDENTIAL, PEOPLE, THROUGH_GRAFANA};
+use crate::permissions::{
+    CLOUDWATCH_LOGS, CLOUDWATCH_METRICS, CLOUDWATCH_NAMES, CREDENTIAL, PEOPLE, THROUGH_GRAFANA,
+};
 use crate::template::Template;
 
 const ACCOUNT: &str = "111122223333";
 const STRANGER: &str = "444455556666";
+const INSTANCE: &str = "arn:aws:ec2:us-east-2:111122223333:instance/i-0123456789abcdef0";
 const NAMESPACE: &str = "ParallelCluster/p5en/GPU";
 
 /// What CloudFormation would put for a reference in a stack `gpu` that makes its own workspaces.
@@ -24,7 +27,7 @@ const NAMES: [(&str, &str); 15] = [
     ("ClusterName", "p5en"),
     ("AmpWorkspace.WorkspaceId", "ws-ours"),
     ("GrafanaWorkspace", "g-ours"),
-    ("AmpQueryPolicy", "arn:aws:iam::111122223333:policy/query"),
+    ("AmpWorkspaceId", "ws-ours"),
     ("DcgmToCloudWatchWatermark", "CFN-Watermark"),
     (
         "DcgmToCloudWatchLogGroup.Arn",
@@ -56,10 +59,11 @@ const SET_UP_LOG: &str = "arn:aws:logs:us-east-2:111122223333:log-group:/aws/lam
 
 /// The organisation's, in its management account.
 const DIRECTORY: &str = "arn:aws:identitystore::999988887777:identitystore/d-9067641234";
+const KEY: &str = "arn:aws:kms:eu-west-1:999988887777:key/mrk-1";
 const APPLICATION: &str = "arn:aws:sso::999988887777:application/ssoins-1/apl-1";
 
 /// Every call of a run and of a set-up, Lambda's own among them.
-const CALLS: [(&str, &[&str], &str); 18] = [
+const CALLS: [(&str, &[&str], &str); 21] = [
     ("AmpRemoteWritePolicy", &["aps:RemoteWrite"], AMP),
     (
         "AmpQueryPolicy",
@@ -79,7 +83,11 @@ const CALLS: [(&str, &[&str], &str); 18] = [
     ),
     (
         "DcgmToCloudWatchRole",
-        &["ssm:GetParameter", "ssm:PutParameter"],
+        &[
+            "ssm:GetParameter",
+            "ssm:GetParameterHistory",
+            "ssm:PutParameter",
+        ],
         WATERMARK,
     ),
     (
@@ -122,17 +130,25 @@ const CALLS: [(&str, &[&str], &str); 18] = [
         &["logs:CreateLogStream", "logs:PutLogEvents"],
         SET_UP_LOG,
     ),
+    // Identity Center makes it for the function.
+    ("GrafanaDataSourceSetupRole", &["kms:Decrypt"], KEY),
+    ("GrafanaWorkspaceRole", &CLOUDWATCH_METRICS, METRICS),
+    ("GrafanaWorkspaceRole", &CLOUDWATCH_LOGS, LOG),
+    ("GrafanaWorkspaceRole", &CLOUDWATCH_NAMES, INSTANCE),
     (
         "GrafanaWorkspaceRole",
-        &["cloudwatch:GetMetricData", "cloudwatch:ListMetrics"],
-        METRICS,
+        &[
+            "aps:GetLabels",
+            "aps:GetMetricMetadata",
+            "aps:GetSeries",
+            "aps:QueryMetrics",
+        ],
+        AMP,
     ),
-    // By the managed policy attached to it.
-    ("GrafanaWorkspaceRole", &["aps:QueryMetrics"], AMP),
 ];
 
 /// What somebody who got hold of a role would try next.
-const TRESPASSES: [(&str, &str, &str); 25] = [
+const TRESPASSES: [(&str, &str, &str); 27] = [
     ("AmpRemoteWritePolicy", "aps:RemoteWrite", OTHER_AMP),
     ("AmpRemoteWritePolicy", "aps:QueryMetrics", AMP),
     ("AmpRemoteWritePolicy", "aps:DeleteWorkspace", AMP),
@@ -192,6 +208,8 @@ const TRESPASSES: [(&str, &str, &str); 25] = [
         "arn:aws:identitystore:::user/ada",
     ),
     ("GrafanaDataSourceSetupRole", "iam:PassRole", FUNCTION),
+    ("GrafanaDataSourceSetupRole", "kms:Decrypt", KEY),
+    ("GrafanaWorkspaceRole", "logs:PutLogEvents", LOG),
     ("GrafanaWorkspaceRole", "aps:QueryMetrics", OTHER_AMP),
     ("GrafanaWorkspaceRole", "cloudwatch:PutMetricData", METRICS),
 ];
@@ -202,6 +220,7 @@ fn every_call_of_a_run_and_of_a_set_up_is_allowed() {
         for action in actions {
             let mut request = role_request(action, resource);
             request["Context"]["aws:ViaAWSService"] = json!(THROUGH_GRAFANA.contains(action));
+            request["Context"]["kms:ViaService"] = json!("identitystore.eu-west-1.amazonaws.com");
             assert!(
                 allows(&policies_of(role), request),
                 "{role} may not {action} on {resource}"
@@ -216,10 +235,12 @@ fn every_permission_is_asked_for() {
         .iter()
         .flat_map(|(role, actions, _)| actions.iter().map(move |action| format!("{role} {action}")))
         .collect();
-    let template = Template::load("monitoring.yaml");
+    let template = Template::monitoring();
     let roles = template.of_type("AWS::IAM::Role");
     for (role, _) in roles.chain(template.of_type("AWS::IAM::ManagedPolicy")) {
-        for action in own_documents(&template, role).iter().flat_map(actions) {
+        let holder = template.resource(role)["Properties"]["Roles"][0]["Ref"].as_str();
+        let role = holder.unwrap_or(role);
+        for action in policies_of(role).iter().flat_map(actions) {
             assert!(
                 named.contains(&format!("{role} {action}")),
                 "{role}: {action} is in no row of CALLS"
@@ -260,7 +281,7 @@ fn metrics_go_to_no_other_namespace() {
 
 #[test]
 fn services_act_for_this_account_alone() {
-    let template = Template::load("monitoring.yaml");
+    let template = Template::monitoring();
     for (role, service, source) in [
         (
             "DcgmToCloudWatchScheduleRole",
@@ -291,7 +312,7 @@ fn services_act_for_this_account_alone() {
 
 #[test]
 fn the_queue_and_the_topic_take_nothing_in_plain_text_and_no_strangers_alarms() {
-    let template = Template::load("monitoring.yaml");
+    let template = Template::monitoring();
     let decide = |policy: &str, service: &str, action, resource, context: Value| {
         let document = resolved(&template.resource(policy)["Properties"]["PolicyDocument"]);
         let mut request = request(&json!({"Service": service}), action, resource);
@@ -349,13 +370,14 @@ fn request(principal: &Value, action: &str, resource: &str) -> Value {
     json!({"Principal": principal, "Action": action, "Resource": resource})
 }
 
-/// The documents of a role, of the managed policies attached to it, or of a managed policy.
+/// The documents of a role and of the managed policies that attach themselves to it, or of a managed
+/// policy.
 fn policies_of(id: &str) -> Vec<Value> {
-    let template = Template::load("monitoring.yaml");
-    let attached = &template.resource(id)["Properties"]["ManagedPolicyArns"];
-    let attached = attached.as_array().into_iter().flatten();
-    let managed = attached.map(|arn| arn["Ref"].as_str().unwrap());
-    let ids = std::iter::once(id).chain(managed);
+    let template = Template::monitoring();
+    let managed = template.of_type("AWS::IAM::ManagedPolicy");
+    let attached = managed.filter(|(_, policy)| policy["Roles"][0]["Ref"] == id);
+    let attached = attached.map(|(policy, _)| policy.as_str());
+    let ids = std::iter::once(id).chain(attached);
     ids.flat_map(|id| own_documents(&template, id)).collect()
 }
 

@@ -6,10 +6,23 @@ use harness::project::repository;
 use saphyr::{LoadableYamlNode as _, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
-/// The templates of `infra/`, the two that people deploy first.
-pub(crate) const TEMPLATES: [&str; 3] = [
+/// The parts of `monitoring.yaml`: the nested stack, and its template.
+pub(crate) const PARTS: [(&str, &str); 4] = [
+    ("Prometheus", "prometheus.yaml"),
+    ("Grafana", "grafana.yaml"),
+    ("Metrics", "metrics.yaml"),
+    ("Alarms", "alarms.yaml"),
+];
+
+/// The templates of `infra/`: the two that people deploy, the two that a further cluster takes, and
+/// those that are only parts of others.
+pub(crate) const TEMPLATES: [&str; 7] = [
     "parallelcluster-infrastructure.yaml",
     "monitoring.yaml",
+    "metrics.yaml",
+    "alarms.yaml",
+    "prometheus.yaml",
+    "grafana.yaml",
     "network.yaml",
 ];
 
@@ -21,6 +34,17 @@ impl Template {
         let text = fs::read_to_string(repository("infra").join(name)).unwrap();
         let documents = Yaml::load_from_str(&text).unwrap();
         Self(to_json(&documents[0]))
+    }
+
+    /// `monitoring.yaml` with the resources of all its parts in place of the nested stacks.
+    pub(crate) fn monitoring() -> Self {
+        let Self(mut template) = Self::load("monitoring.yaml");
+        let resources = PARTS.iter().flat_map(|(_, part)| {
+            let Self(part) = Self::load(part);
+            part["Resources"].as_object().unwrap().clone()
+        });
+        template["Resources"] = Value::Object(resources.collect());
+        Self(template)
     }
 
     pub(crate) fn section(&self, name: &str) -> &Map<String, Value> {

@@ -10,6 +10,9 @@ use crate::period::{Cadence, MAX_PERIODS, Periods, oldest_accepted};
 /// An event that is older asks for nothing that CloudWatch would take.
 const MAX_AGE: TimeDelta = TimeDelta::days(14);
 const MAX_BACKFILL: TimeDelta = TimeDelta::hours(24);
+/// EventBridge Scheduler puts the time in its place. A rule that is given the same input does not, nor
+/// do emulators of AWS.
+const UNFILLED_TIME: &str = "<aws.scheduler.scheduled-time>";
 
 const ACCEPTED: &str = r#"accepted are an EventBridge event, no payload, {}, {"start":"<RFC 3339>","end":"<RFC 3339>"}, and with the last three "dryRun":true"#;
 
@@ -73,7 +76,10 @@ impl Trigger {
     }
 }
 
-fn scheduled(payload: Value, clock: DateTime<Utc>) -> Result<Trigger, InvalidEvent> {
+fn scheduled(mut payload: Value, clock: DateTime<Utc>) -> Result<Trigger, InvalidEvent> {
+    if payload["time"] == UNFILLED_TIME {
+        payload["time"] = clock.to_rfc3339().into();
+    }
     let event: EventBridgeEvent<Value> = serde_json::from_value(payload)
         .map_err(|error| InvalidEvent(format!("not an EventBridge event: {error}")))?;
     let time = event
@@ -217,6 +223,19 @@ mod tests {
                 })
             );
         }
+    }
+
+    #[test]
+    fn an_event_whose_time_nobody_filled_in_stands_for_the_time_it_arrived() {
+        let event = json!({
+            "source": "aws.scheduler", "detail-type": "Scheduled Event",
+            "time": "<aws.scheduler.scheduled-time>", "detail": {},
+        });
+        let trigger = read(event).unwrap();
+        assert_eq!(
+            (trigger.mode, trigger.now),
+            (Mode::Scheduled, clock().timestamp())
+        );
     }
 
     #[test]

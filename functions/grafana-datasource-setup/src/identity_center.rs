@@ -131,7 +131,8 @@ impl IdentityCenter {
     /// A member account may have an instance of its own beside it.
     async fn stores(&self, account: &str) -> Result<Vec<Store>, SetupError> {
         const OPERATION: &str = "sso:ListInstances";
-        let request = self.sso.list_instances();
+        let client = &self.sso;
+        let request = client.list_instances();
         let request = request.region_scope(RegionScope::AllRegions);
         let mut instances = request.into_paginator().items().send();
         let mut stores = Vec::new();
