@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::lambda::REGION;
 use crate::process::{self, Group};
-use crate::project::tool;
+use crate::project::{repository, tool};
 use crate::sigv4::Credentials;
 
 /// The account that MiniStack is: it takes an access key of twelve digits for the account's id.
@@ -56,8 +56,9 @@ impl MiniStack {
         let cli = "[default]\ncli_timestamp_format = iso8601\n";
         fs::write(folder.path().join(CLI_CONFIG), cli)?;
         let log = File::create(folder.path().join("log"))?;
-        let mut command = Command::new(tool("ministack"));
+        let mut command = Command::new(tool("python"));
         command
+            .arg(repository("tests/harness/ministack/start.py"))
             .env_clear()
             .envs(account_environment(port))
             .envs(endpoints)
