@@ -14,6 +14,8 @@ mod release;
 #[path = "templates/template.rs"]
 mod template;
 
+#[path = "templates/cluster.rs"]
+mod cluster;
 #[path = "templates/compute_node.rs"]
 mod compute_node;
 #[path = "templates/documents.rs"]

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use harness::project::{repository, tool};
-use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::run;
+use crate::{cluster, run};
 
 const WORKSPACE: &str = "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-12345678-90ab-cdef-1234-567890abcdef";
 
@@ -152,36 +151,10 @@ fn what_is_no_address_of_a_workspace_gets_into_no_configuration() {
     }
 }
 
-#[test]
-fn parallelcluster_accepts_the_cluster_configuration() {
-    cluster_configuration();
-}
-
-#[test]
-fn the_head_node_may_write_to_prometheus_and_every_node_runs_its_set_up() {
-    let cluster = cluster_configuration();
-    let policies = &cluster["HeadNode"]["Iam"]["AdditionalIamPolicies"];
-    assert_eq!(
-        policies[0]["Policy"],
-        "arn:aws:iam::123456789012:policy/remote-write"
-    );
-    let set_up = |node: &Value| node["CustomActions"]["OnNodeConfigured"]["Script"].clone();
-    assert_eq!(
-        set_up(&cluster["HeadNode"]),
-        "s3://scripts/nodes/head-node.sh"
-    );
-    let queue = &cluster["Scheduling"]["SlurmQueues"][0];
-    assert_eq!(set_up(queue), "s3://scripts/nodes/compute-node.sh");
-    for node in [&cluster["HeadNode"], queue] {
-        let readable = json!([{"BucketName": "scripts", "KeyName": "nodes/*"}]);
-        assert_eq!(node["Iam"]["S3Access"], readable);
-    }
-}
-
 /// The arguments in the cluster configuration are arguments the script takes.
 #[test]
 fn the_head_node_understands_what_the_cluster_configuration_tells_it() {
-    let cluster = cluster_configuration();
+    let cluster = cluster::configuration(&[]);
     let arguments = cluster["HeadNode"]["CustomActions"]["OnNodeConfigured"]["Args"].clone();
     let arguments: Vec<String> = serde_json::from_value(arguments).unwrap();
     let (accepted, printed) = run(head_node().args(arguments).arg("--print-config"));
@@ -204,46 +177,4 @@ fn prometheus_configuration() -> String {
     let (printed, configuration) = run(&mut print_config(WORKSPACE));
     assert!(printed, "{configuration}");
     configuration
-}
-
-/// The configuration filled in as `configure.py` does, accepted by ParallelCluster.
-fn cluster_configuration() -> Value {
-    let mut text = fs::read_to_string(repository("infra/parallelcluster/cluster.yaml")).unwrap();
-    for (name, value) in [
-        ("partition", "aws"),
-        ("region", "us-east-2"),
-        ("bucket", "scripts"),
-        ("prefix", "nodes"),
-        ("cluster", "training"),
-        ("amp_endpoint", WORKSPACE),
-        (
-            "remote_write_policy",
-            "arn:aws:iam::123456789012:policy/remote-write",
-        ),
-        ("head_node_subnet", "subnet-0123456789abcdef0"),
-        ("compute_subnet", "subnet-0123456789abcdef1"),
-    ] {
-        text = text.replace(&format!("${{{name}}}"), value);
-    }
-    let mut check = Command::new(tool("python3"));
-    check.arg(repository("tests/templates/check_cluster.py"));
-    // The schema asks boto3 for a region, and for nothing else.
-    check.env("AWS_DEFAULT_REGION", "us-east-2");
-    let mut check = check
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    check
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
-    let output = check.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "refused by ParallelCluster, see above"
-    );
-    serde_json::from_slice(&output.stdout).unwrap()
 }
