@@ -30,6 +30,8 @@ mod house;
 mod metrics;
 #[path = "templates/nodes.rs"]
 mod nodes;
+#[path = "templates/packages.rs"]
+mod packages;
 #[path = "templates/parameters.rs"]
 mod parameters;
 #[path = "templates/permissions.rs"]

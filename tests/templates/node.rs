@@ -64,6 +64,7 @@ pub(crate) const SYSTEMS: [System; 7] = [
     ),
 ];
 
+pub(crate) const UBUNTU_2204: System = SYSTEMS[0];
 /// The system of the oldest tools.
 pub(crate) const RHEL_8: System = SYSTEMS[3];
 
@@ -426,7 +427,7 @@ fn files_of_programs() -> &'static BTreeSet<PathBuf> {
 }
 
 /// A program that needs root; where the user is not, it is that of a namespace of its own.
-fn as_root(program: &str) -> Command {
+pub(crate) fn as_root(program: &str) -> Command {
     static IS_ROOT: OnceLock<bool> = OnceLock::new();
     let is_root = IS_ROOT.get_or_init(|| {
         let can_chroot = |command: &mut Command| run(command.args(["/", "/bin/true"])).0;
