@@ -23,7 +23,8 @@ SCRIPTS = ("head-node.sh", "compute-node.sh")
 
 # Those of ParallelCluster 3.16, which the set-up scripts know.
 SYSTEMS = ("alinux2023", "ubuntu2204", "ubuntu2404", "rhel8", "rhel9", "rocky8", "rocky9")
-# AWS installs the agent of Session Manager in the images of these alone.
+# The agent of Session Manager is in the images of these, as AWS publishes them:
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/ami-preinstalled-agent.html
 WITH_SESSION_MANAGER = ("alinux2023", "ubuntu2204", "ubuntu2404")
 # AWS publishes no ParallelCluster image of these: `pcluster build-image` makes one.
 WITHOUT_IMAGE = ("rocky8", "rocky9")
@@ -187,7 +188,7 @@ def notes(arguments):
     if arguments.key_name and not arguments.allowed_ips:
         yield "--key-name alone lets nobody in: add --allowed-ips"
     if arguments.os not in WITH_SESSION_MANAGER and not (arguments.allowed_ips and arguments.key_name):
-        yield f"images of {arguments.os} have no agent of Session Manager: to log in, add --allowed-ips and --key-name"
+        yield f"images of {arguments.os} may have no agent of Session Manager: add --allowed-ips and --key-name to log in"
 
 
 def aws(*arguments):
