@@ -1,5 +1,6 @@
 //! The cluster configuration as `configure.py` writes it, for every operating system.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -82,6 +83,23 @@ print(json.dumps([sorted(names) for names in (
     let mut tried = SYSTEMS.map(|system| system.os);
     tried.sort_unstable();
     assert_eq!(lists[0], tried);
+}
+
+#[test]
+fn the_documents_name_every_system_and_option() {
+    let text = fs::read_to_string(repository("docs/deploy.md")).unwrap();
+    for system in SYSTEMS {
+        assert!(text.contains(&format!("`{}`", system.os)), "{}", system.os);
+    }
+    let (_, usage) = Configure::new(&OUTPUTS, CLUSTER).run(&["--help"]);
+    let words = usage
+        .split_whitespace()
+        .map(|word| word.trim_matches(['[', ']']));
+    let options: BTreeSet<_> = words.filter(|word| word.starts_with("--")).collect();
+    assert!(options.len() > 8, "{options:?}");
+    for option in options {
+        assert!(text.contains(option) || option == "--help", "{option}");
+    }
 }
 
 /// Behind an internet gateway, a node reaches nothing without a public address.
