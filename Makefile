@@ -22,6 +22,8 @@ help: ## Lists the targets
 .PHONY: tools
 tools: demo-tools $(VENV)/.complete ## Installs what is missing; Prometheus, cargo-lambda, AWS CLI and linters into .venv
 	@command -v shellcheck >/dev/null || $(call apt,shellcheck)
+	@command -v systemd-analyze >/dev/null || $(call apt,systemd)
+	@type gpg gpg-agent dnf rpmbuild createrepo_c >/dev/null 2>&1 || $(call apt,gpg gpg-agent dnf rpm createrepo-c)
 
 .PHONY: demo-tools
 demo-tools: $(VENV)/.demo $(VENV)/bin/prometheus

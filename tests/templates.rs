@@ -7,19 +7,31 @@
 
 #[path = "templates/dashboard.rs"]
 mod dashboard;
+#[path = "templates/node.rs"]
+mod node;
+#[path = "templates/release.rs"]
+mod release;
 #[path = "templates/template.rs"]
 mod template;
 
+#[path = "templates/cluster.rs"]
+mod cluster;
+#[path = "templates/compute_node.rs"]
+mod compute_node;
 #[path = "templates/documents.rs"]
 mod documents;
 #[path = "templates/functions.rs"]
 mod functions;
+#[path = "templates/head_node.rs"]
+mod head_node;
 #[path = "templates/house.rs"]
 mod house;
 #[path = "templates/metrics.rs"]
 mod metrics;
 #[path = "templates/nodes.rs"]
 mod nodes;
+#[path = "templates/packages.rs"]
+mod packages;
 #[path = "templates/parameters.rs"]
 mod parameters;
 #[path = "templates/permissions.rs"]
@@ -27,6 +39,8 @@ mod permissions;
 #[path = "templates/simulation.rs"]
 mod simulation;
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use harness::project::{repository, tool};
@@ -41,6 +55,21 @@ fn run(command: &mut Command) -> (bool, String) {
         output.status.success(),
         String::from_utf8_lossy(&text).into_owned(),
     )
+}
+
+fn do_or_fail(command: &mut Command) {
+    let (done, printed) = run(command);
+    assert!(done, "{command:?}: {printed}");
+}
+
+/// Writes a program. Another process does: a file that is open for writing here would be open in a
+/// child that another test starts just then, and could not be executed ("Text file busy").
+fn place_program(path: &Path, text: &str) {
+    let written = path.with_extension("text");
+    fs::write(&written, text).unwrap();
+    let mut install = Command::new("install");
+    do_or_fail(install.args(["--mode", "755"]).arg(&written).arg(path));
+    fs::remove_file(written).unwrap();
 }
 
 #[test]

@@ -1,10 +1,16 @@
 #!/bin/bash
 # Sets up Prometheus on the head node: it scrapes every compute node and sends what it reads to
-# Amazon Managed Prometheus. Safe to run again; a changed setting or version takes effect then.
+# Amazon Managed Prometheus. Safe to run again: a changed setting or version takes effect then, and
+# without a change Prometheus keeps running.
 #
 #   head-node.sh --cluster NAME --region REGION --amp-endpoint URL [--print-config]
 #
-# ParallelCluster runs it as OnNodeConfigured, as root.
+# For the systems of ParallelCluster 3.16: Ubuntu 22.04 and 24.04, Amazon Linux 2023, RHEL and Rocky
+# Linux 8 and 9. The oldest tools are those of RHEL 8: bash 4.4, curl 7.61, systemd 239.
+#
+# ParallelCluster runs it as OnNodeConfigured, as root, and undoes the whole cluster where that fails.
+# A cluster is not given up for its metrics: whatever goes wrong, wrong arguments among it, is said in
+# one line, with the command to run once it is mended, and the cluster is kept.
 set -euo pipefail
 
 # To move to another release, take both sums from its sha256sums.txt:
@@ -17,26 +23,60 @@ declare -rA SHA256=(
 readonly HOME_DIR=/opt/prometheus-$VERSION
 readonly CONFIG=/etc/prometheus/prometheus.yml
 
+# ParallelCluster deletes the script that it ran; this copy is there to run again.
+readonly COPY=/opt/gpu-monitoring/head-node.sh
+# A head node that is not ready after 35 minutes fails, and ParallelCluster needs its part of them.
+readonly TIME_LIMIT_SECONDS=600
+
 main() {
+  REASON='' PRINT_CONFIG=no COMMAND=$COPY
+  (($# == 0)) || COMMAND+=$(printf ' %q' "$@")
+  trap finish EXIT
   parse_arguments "$@"
   if [[ $PRINT_CONFIG == yes ]]; then
     print_config
     return
   fi
   [[ $EUID -eq 0 ]] || fail "must run as root: use sudo"
+  prepare
   install_prometheus
   write_config
   start
   echo "head-node.sh: Prometheus $VERSION sends the metrics of cluster $CLUSTER to $AMP_ENDPOINT"
 }
 
+# ---- How it ends
+
 fail() {
-  echo "head-node.sh: $*" >&2
+  REASON=$*
   exit 1
 }
 
+finish() {
+  local status=$? message
+  rm -rf "${FOLDER:-}"
+  ((status != 0)) || exit 0
+  message="head-node.sh: ${REASON:-a command failed, see above}"
+  if ! in_cluster || [[ $PRINT_CONFIG == yes ]]; then
+    echo "$message" >&2
+    exit "$status"
+  fi
+  message+=". The cluster is kept, without metrics. Mend that, then run as root: $COMMAND"
+  # ParallelCluster drops the standard error of a script that ends well, so this goes to standard
+  # output (/var/log/cfn-init.log), and to the journal.
+  echo "$message"
+  logger --tag head-node.sh "$message" || true
+  exit 0
+}
+
+in_cluster() {
+  [[ -d /etc/parallelcluster ]]
+}
+
+# ---- Arguments
+
 parse_arguments() {
-  CLUSTER='' REGION='' AMP_ENDPOINT='' PRINT_CONFIG=no
+  CLUSTER='' REGION='' AMP_ENDPOINT=''
   while (($# > 0)); do
     case $1 in
       --print-config) PRINT_CONFIG=yes && shift && continue ;;
@@ -46,42 +86,76 @@ parse_arguments() {
     case $1 in
       --cluster) CLUSTER=$2 ;;
       --region) REGION=$2 ;;
-      --amp-endpoint) AMP_ENDPOINT=${2%/} ;;
+      --amp-endpoint) read -r AMP_ENDPOINT <<<"$2" ;;
     esac
     shift 2
   done
   [[ $CLUSTER =~ ^[A-Za-z][A-Za-z0-9-]*$ ]] || fail "--cluster=\"$CLUSTER\": expected the cluster's name"
-  [[ $REGION =~ ^[a-z]{2}(-[a-z]+)+-[0-9]$ ]] || fail "--region=\"$REGION\": expected a region such as us-east-2"
-  [[ $AMP_ENDPOINT =~ ^https://[^/]+/workspaces/ws-[0-9a-f-]+$ ]] ||
+  [[ $REGION =~ ^[a-z]+(-[a-z]+)+-[0-9]+$ ]] || fail "--region=\"$REGION\": expected a region such as us-east-2"
+  # The console and the documents show the address with one or the other path behind the workspace.
+  [[ $AMP_ENDPOINT =~ ^(https://[A-Za-z0-9.-]+(:[0-9]+)?/workspaces/ws-[A-Za-z0-9-]+)(/|/api/v1/?|/api/v1/[a-z_]+/?)?$ ]] ||
     fail "--amp-endpoint=\"$AMP_ENDPOINT\": expected the stack's output AMPPrometheusEndpoint"
+  AMP_ENDPOINT=${BASH_REMATCH[1]}
 }
+
+# ---- What every step needs
+
+prepare() {
+  # Neither cfn-init, cfn-hup nor sudo promises these.
+  export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin${PATH:+:$PATH}
+  umask 022
+  in_cluster || return 0
+  exec 2>&1
+  [[ ! -f $0 || $0 -ef $COPY ]] || install -D --mode 755 "$0" "$COPY" || true
+  if [[ -z ${https_proxy:-} && -r /etc/profile.d/proxy.sh ]]; then
+    # ParallelCluster's own start reads it; cfn-hup and sudo do not.
+    # shellcheck source=/dev/null
+    . /etc/profile.d/proxy.sh
+  fi
+}
+
+# Tries a command up to $1 times, $2 seconds apart. curl's --retry gives up at once where a name does
+# not resolve yet, and its --retry-all-errors is newer than RHEL 8.
+retry() {
+  local attempts=$1 pause=$2 attempt
+  shift 2
+  for ((attempt = 1; attempt < attempts; attempt++)); do
+    ! "$@" || return 0
+    sleep "$pause"
+  done
+  "$@"
+}
+
+# Runs a command that may hang for no longer than the time limit leaves.
+bounded() {
+  ((SECONDS < TIME_LIMIT_SECONDS)) || return 1
+  timeout --foreground --kill-after 10 "$((TIME_LIMIT_SECONDS - SECONDS))" "$@"
+}
+
+# ---- Prometheus
 
 install_prometheus() {
   [[ ! -x $HOME_DIR/prometheus ]] || return 0
-  local architecture archive folder
-  architecture=$(release_architecture)
-  archive=prometheus-$VERSION.linux-$architecture.tar.gz
-  folder=$(mktemp -d)
-  # shellcheck disable=SC2064 # the folder of now, not that of the time of exit
-  trap "rm -rf '$folder'" EXIT
-  curl --fail --silent --show-error --location --retry 5 --retry-all-errors --output "$folder/$archive" \
-    "https://github.com/prometheus/prometheus/releases/download/v$VERSION/$archive" ||
-    fail "cannot download $archive: the head node needs a way to github.com"
-  echo "${SHA256[$architecture]}  $folder/$archive" | sha256sum --check --quiet ||
-    fail "$archive is not what was released: not installed"
-  mkdir -p "$folder/new"
-  tar --extract --gzip --file "$folder/$archive" --directory "$folder/new" --strip-components 1 --no-same-owner
-  rm -rf "$HOME_DIR"
-  mv "$folder/new" "$HOME_DIR"
-  chmod 755 "$HOME_DIR"
-}
-
-release_architecture() {
+  local architecture archive
   case $(uname -m) in
-    x86_64) echo amd64 ;;
-    aarch64) echo arm64 ;;
+    x86_64) architecture=amd64 ;;
+    aarch64) architecture=arm64 ;;
     *) fail "$(uname -m): expected x86_64 or aarch64" ;;
   esac
+  archive=prometheus-$VERSION.linux-$architecture.tar.gz
+  # Beside its place: the last step is one rename, and the files have the label of that folder where
+  # SELinux asks for it.
+  FOLDER=$(mktemp -d "$HOME_DIR.XXXXXX")
+  retry 5 5 bounded curl --fail --silent --show-error --location --proto =https \
+    --connect-timeout 10 --max-time 300 --output "$FOLDER/$archive" \
+    "https://github.com/prometheus/prometheus/releases/download/v$VERSION/$archive" ||
+    fail "cannot download $archive: the head node needs a way to github.com (a public address, or a NAT gateway)"
+  echo "${SHA256[$architecture]}  $FOLDER/$archive" | sha256sum --check --status ||
+    fail "$archive is not what was released: not installed"
+  mkdir "$FOLDER/new"
+  tar --extract --gzip --file "$FOLDER/$archive" --directory "$FOLDER/new" --strip-components 1 --no-same-owner
+  rm -rf "$HOME_DIR"
+  mv "$FOLDER/new" "$HOME_DIR"
 }
 
 print_config() {
@@ -130,6 +204,8 @@ $(print_node_labels)
 
 remote_write:
   - url: $AMP_ENDPOINT/api/v1/remote_write
+    # Only where the unit has one.
+    proxy_from_environment: true
     sigv4:
       region: $REGION
     queue_config:
@@ -160,6 +236,7 @@ print_compute_nodes() {
   cat <<YAML
       - region: $REGION
         port: $1
+        proxy_from_environment: true
         refresh_interval: 30s
         filters:
           - name: tag:parallelcluster:cluster-name
@@ -183,22 +260,48 @@ print_node_labels() {
 YAML
 }
 
+# Says whether the configuration is another one now.
 write_config() {
   local new
   mkdir -p "${CONFIG%/*}"
   new=$(mktemp "$CONFIG.XXXXXX")
   print_config >"$new"
   "$HOME_DIR/promtool" check config "$new" >/dev/null || fail "the configuration in $new is not valid"
+  CONFIG_CHANGED=no
+  if [[ -e $CONFIG && "$(<"$CONFIG")" == "$(<"$new")" ]]; then
+    rm "$new"
+    return
+  fi
+  CONFIG_CHANGED=yes
   chmod 644 "$new"
   mv "$new" "$CONFIG"
 }
 
 start() {
-  # ParallelCluster lets only root reach the instance's credentials (HeadNode/Imds/Secured), so
-  # Prometheus is root by number, without any of root's capabilities.
-  # What cannot be sent waits in the write-ahead log, which Prometheus keeps for two to three hours;
-  # Amazon Managed Prometheus takes samples up to one hour old.
-  cat >/etc/systemd/system/prometheus.service <<UNIT
+  local file=/etc/systemd/system/prometheus.service text
+  text=$(print_unit)
+  if [[ -f $file && "$(<"$file")" == "$text" ]] && systemctl is-enabled --quiet prometheus && systemctl is-active --quiet prometheus; then
+    # Not restarted: it would read hours of its write-ahead log first.
+    [[ $CONFIG_CHANGED == no ]] || bounded systemctl reload prometheus || fail "Prometheus does not take the new configuration: see journalctl --unit prometheus"
+  else
+    echo "$text" >"$file"
+    systemctl daemon-reload
+    systemctl enable --quiet prometheus
+    bounded systemctl restart prometheus || fail "Prometheus does not start: see journalctl --unit prometheus"
+  fi
+  retry 60 2 is_ready || fail "Prometheus does not answer on port 9090: see journalctl --unit prometheus"
+}
+
+is_ready() {
+  curl --fail --silent --noproxy '*' --max-time 5 --output /dev/null http://127.0.0.1:9090/-/ready
+}
+
+# ParallelCluster lets only root reach the instance's credentials (HeadNode/Imds/Secured), so
+# Prometheus is root by number, without any of root's capabilities.
+# What cannot be sent waits in the write-ahead log, which Prometheus keeps for two to three hours;
+# Amazon Managed Prometheus takes samples up to one hour old.
+print_unit() {
+  cat <<UNIT
 [Unit]
 Description=Prometheus, sends the metrics of the compute nodes to Amazon Managed Prometheus
 Wants=network-online.target
@@ -224,15 +327,22 @@ ProtectControlGroups=yes
 ProtectHome=yes
 ProtectKernelTunables=yes
 ProtectSystem=strict
+$(print_proxy)
 
 [Install]
 WantedBy=multi-user.target
 UNIT
-  systemctl daemon-reload
-  systemctl enable --quiet prometheus
-  systemctl restart prometheus
-  curl --fail --silent --output /dev/null --retry 30 --retry-delay 1 --retry-all-errors http://127.0.0.1:9090/-/ready ||
-    fail "Prometheus does not start: see journalctl --unit prometheus"
+}
+
+# systemd starts services without this shell's environment.
+print_proxy() {
+  local name value
+  for name in HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+    value=${name,,}
+    value=${!name:-${!value:-}}
+    # A percent sign is special in a unit.
+    [[ -z $value ]] || echo "Environment=\"$name=${value//%/%%}\""
+  done
 }
 
 main "$@"

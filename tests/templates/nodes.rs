@@ -1,23 +1,25 @@
-//! The nodes' side: the cluster configuration and the set-up scripts it names.
+//! The nodes' scripts: their style, the arguments of head-node.sh and what it makes of them.
 
 use std::fs;
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use harness::project::{repository, tool};
-use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::run;
+use crate::{cluster, run};
 
-const ENDPOINT: &str = "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-12345678-90ab-cdef-1234-567890abcdef/";
+const WORKSPACE: &str = "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-12345678-90ab-cdef-1234-567890abcdef";
 
 #[test]
 fn shellcheck_finds_nothing() {
-    let (clean, printed) = run(Command::new("shellcheck").args([
-        repository("infra/parallelcluster/head-node.sh"),
-        repository("infra/parallelcluster/compute-node.sh"),
-    ]));
+    let doubles = fs::read_dir(repository("tests/templates/doubles")).unwrap();
+    let doubles = doubles.map(|entry| entry.unwrap().path());
+    let is_script = |path: &std::path::PathBuf| path.is_file() && path.extension().is_none();
+    let scripts = ["head-node.sh", "compute-node.sh"];
+    let scripts = scripts.map(|name| repository("infra/parallelcluster").join(name));
+    let scripts = doubles.filter(is_script).chain(scripts);
+    let (clean, printed) = run(Command::new("shellcheck").args(scripts));
     assert!(clean, "{printed}");
 }
 
@@ -39,8 +41,7 @@ fn the_head_node_sends_signed_samples_with_the_labels_the_function_looks_for() {
         "    cluster: training",
         "        target_label: instance_id",
         "      region: us-east-2",
-        // Without a second slash.
-        "  - url: https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-12345678-90ab-cdef-1234-567890abcdef/api/v1/remote_write",
+        &format!("  - url: {WORKSPACE}/api/v1/remote_write"),
     ] {
         assert!(
             configuration.lines().any(|found| found == line),
@@ -85,35 +86,75 @@ fn the_head_node_says_which_argument_is_wrong() {
 }
 
 #[test]
-fn parallelcluster_accepts_the_cluster_configuration() {
-    cluster_configuration();
+fn the_head_node_knows_every_region_of_aws() {
+    let script = "import json, botocore.loaders
+partitions = botocore.loaders.Loader().load_data('endpoints')['partitions']
+print(json.dumps([region for partition in partitions for region in partition['regions']]))";
+    let (success, printed) = run(Command::new(tool("python3")).args(["-c", script]));
+    assert!(success, "{printed}");
+    let regions: Vec<String> = serde_json::from_str(&printed).unwrap();
+    assert!(regions.len() > 40);
+    for region in regions {
+        let arguments = ["--cluster", "training", "--region", &region];
+        let (accepted, printed) =
+            run(head_node()
+                .args(arguments)
+                .args(["--amp-endpoint", WORKSPACE, "--print-config"]));
+        assert!(accepted, "{printed}");
+        assert!(printed.contains(&format!("      region: {region}\n")));
+    }
 }
 
 #[test]
-fn the_head_node_may_write_to_prometheus_and_every_node_runs_its_set_up() {
-    let cluster = cluster_configuration();
-    let policies = &cluster["HeadNode"]["Iam"]["AdditionalIamPolicies"];
-    assert_eq!(
-        policies[0]["Policy"],
-        "arn:aws:iam::123456789012:policy/remote-write"
-    );
-    let set_up = |node: &Value| node["CustomActions"]["OnNodeConfigured"]["Script"].clone();
-    assert_eq!(
-        set_up(&cluster["HeadNode"]),
-        "s3://scripts/nodes/head-node.sh"
-    );
-    let queue = &cluster["Scheduling"]["SlurmQueues"][0];
-    assert_eq!(set_up(queue), "s3://scripts/nodes/compute-node.sh");
-    for node in [&cluster["HeadNode"], queue] {
-        let readable = json!([{"BucketName": "scripts", "KeyName": "nodes/*"}]);
-        assert_eq!(node["Iam"]["S3Access"], readable);
+fn the_address_of_the_workspace_may_be_any_that_people_copy() {
+    let ends = [
+        "",
+        "/",
+        "/api/v1",
+        "/api/v1/",
+        "/api/v1/query",
+        "/api/v1/remote_write",
+    ];
+    let copied = ends.map(|end| (format!("{WORKSPACE}{end}"), WORKSPACE.to_owned()));
+    let hosts = [
+        "aps-workspaces-fips.us-east-1.amazonaws.com",
+        "aps-workspaces.us-east-2.api.aws",
+        "aps-workspaces.cn-north-1.amazonaws.com.cn",
+        "aps-workspaces.eusc-de-east-1.amazonaws.eu",
+        "vpce-0123456789abcdef0-1abcdefg.aps-workspaces.us-east-2.vpce.amazonaws.com",
+    ];
+    let hosts = hosts.map(|host| format!("https://{host}/workspaces/ws-1"));
+    let hosts = hosts.map(|address| (format!(" {address}/ "), address));
+    for (copied, expected) in copied.into_iter().chain(hosts) {
+        let (accepted, printed) = run(&mut print_config(&copied));
+        assert!(accepted, "{printed}");
+        let url = format!("  - url: {expected}/api/v1/remote_write\n");
+        assert!(printed.contains(&url), "{copied}");
+    }
+}
+
+#[test]
+fn what_is_no_address_of_a_workspace_gets_into_no_configuration() {
+    for address in [
+        "http://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-1",
+        "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/",
+        "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-1/alertmanager/api/v2",
+        "https://user:password@example.com/workspaces/ws-1",
+        "https://example.com # /workspaces/ws-1",
+    ] {
+        let (accepted, printed) = run(&mut print_config(address));
+        assert!(!accepted);
+        let expected = format!(
+            "head-node.sh: --amp-endpoint=\"{address}\": expected the stack's output AMPPrometheusEndpoint\n"
+        );
+        assert_eq!(printed, expected);
     }
 }
 
 /// The arguments in the cluster configuration are arguments the script takes.
 #[test]
 fn the_head_node_understands_what_the_cluster_configuration_tells_it() {
-    let cluster = cluster_configuration();
+    let cluster = cluster::configuration(&[]);
     let arguments = cluster["HeadNode"]["CustomActions"]["OnNodeConfigured"]["Args"].clone();
     let arguments: Vec<String> = serde_json::from_value(arguments).unwrap();
     let (accepted, printed) = run(head_node().args(arguments).arg("--print-config"));
@@ -125,58 +166,15 @@ fn head_node() -> Command {
     Command::new(repository("infra/parallelcluster/head-node.sh"))
 }
 
-fn prometheus_configuration() -> String {
-    let arguments = [
-        "--cluster",
-        "training",
-        "--region",
-        "us-east-2",
-        "--amp-endpoint",
-        ENDPOINT,
-    ];
-    let (printed, configuration) = run(head_node().args(arguments).arg("--print-config"));
-    assert!(printed, "{configuration}");
-    configuration
+fn print_config(endpoint: &str) -> Command {
+    let mut command = head_node();
+    command.args(["--cluster", "training", "--region", "us-east-2"]);
+    command.args(["--amp-endpoint", endpoint, "--print-config"]);
+    command
 }
 
-/// The configuration filled in as `configure.py` does, accepted by ParallelCluster.
-fn cluster_configuration() -> Value {
-    let mut text = fs::read_to_string(repository("infra/parallelcluster/cluster.yaml")).unwrap();
-    for (name, value) in [
-        ("partition", "aws"),
-        ("region", "us-east-2"),
-        ("bucket", "scripts"),
-        ("prefix", "nodes"),
-        ("cluster", "training"),
-        ("amp_endpoint", ENDPOINT),
-        (
-            "remote_write_policy",
-            "arn:aws:iam::123456789012:policy/remote-write",
-        ),
-        ("head_node_subnet", "subnet-0123456789abcdef0"),
-        ("compute_subnet", "subnet-0123456789abcdef1"),
-    ] {
-        text = text.replace(&format!("${{{name}}}"), value);
-    }
-    let mut check = Command::new(tool("python3"));
-    check.arg(repository("tests/templates/check_cluster.py"));
-    // The schema asks boto3 for a region, and for nothing else.
-    check.env("AWS_DEFAULT_REGION", "us-east-2");
-    let mut check = check
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    check
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
-    let output = check.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "refused by ParallelCluster, see above"
-    );
-    serde_json::from_slice(&output.stdout).unwrap()
+fn prometheus_configuration() -> String {
+    let (printed, configuration) = run(&mut print_config(WORKSPACE));
+    assert!(printed, "{configuration}");
+    configuration
 }
