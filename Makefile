@@ -147,7 +147,12 @@ deploy: ## Deploys or updates the stack [STACK= CLUSTER= REGION= BUCKET= ARCH=ar
 	aws cloudformation deploy --region "$(REGION)" --stack-name "$(STACK)" \
 		--template-file build/package/parallelcluster-infrastructure.yaml \
 		--capabilities CAPABILITY_NAMED_IAM --no-fail-on-empty-changeset \
-		--parameter-overrides ClusterName="$(CLUSTER)" Architecture=$(DEPLOY_ARCH) $(PARAMETERS)
+		--parameter-overrides ClusterName="$(CLUSTER)" Architecture=$(DEPLOY_ARCH) $(PARAMETERS) || \
+		{ $(MAKE) failures; exit 1; }
+
+.PHONY: failures
+failures: ## Says why the stack's last operation failed [STACK= REGION=]
+	@AWS_DEFAULT_REGION="$(REGION)" python3 infra/stack.py failures --stack "$(STACK)"
 
 .PHONY: invoke
 invoke: ## Runs dcgm-to-cloudwatch by hand [STACK= REGION= PAYLOAD='{"dryRun":true}']
@@ -180,6 +185,5 @@ logs: ## Shows what both functions logged in the last 15 minutes [STACK= REGION=
 	done
 
 .PHONY: destroy
-destroy: ## Deletes the stack and everything it made [STACK= REGION=]
-	aws cloudformation delete-stack --region "$(REGION)" --stack-name "$(STACK)"
-	aws cloudformation wait stack-delete-complete --region "$(REGION)" --stack-name "$(STACK)"
+destroy: ## Deletes the stack; says what is kept, and how to delete that [STACK= REGION=]
+	@AWS_DEFAULT_REGION="$(REGION)" python3 infra/stack.py delete --stack "$(STACK)"

@@ -68,6 +68,27 @@ async fn an_update_of_one_property_sets_the_data_source_up_again() {
 }
 
 #[tokio::test]
+async fn moving_to_another_grafana_workspace_cleans_up_the_former_one() {
+    let world = World::start().await;
+    world.create_monitoring(&[]).await.unwrap();
+    let former = &world.account.grafana;
+    assert!(!former.dashboards().is_empty());
+    let next = world.account.add_grafana("g-fedcba3210").await.unwrap();
+
+    let moved = ["ParameterKey=GrafanaWorkspaceId,ParameterValue=g-fedcba3210"];
+    world.update_monitoring(&moved).await.unwrap();
+
+    assert_eq!(next.defaults(), [UID]);
+    assert!(!next.dashboards().is_empty());
+    assert_eq!(former.sources(), Vec::<Value>::new());
+    assert_eq!(former.dashboards(), []);
+    assert_eq!(former.folders(), []);
+    assert_no_credential_is_left(&world);
+    let told = world.account.output(STACK, "ManagedGrafanaWorkspaceId");
+    assert_eq!(told.await.unwrap(), "g-fedcba3210");
+}
+
+#[tokio::test]
 async fn a_set_up_that_fails_rolls_back_and_says_why() {
     let world = World::start().await;
     world.account.amg.delete_workspace();
@@ -75,13 +96,7 @@ async fn a_set_up_that_fails_rolls_back_and_says_why() {
     let state = world.create_monitoring(&[]).await.unwrap_err();
 
     assert_eq!(state, "ROLLBACK_COMPLETE");
-    let reasons = "StackEvents[?LogicalResourceId=='GrafanaDataSource'].ResourceStatusReason";
-    let events = ["cloudformation", "describe-stack-events"];
-    let of_stack = ["--stack-name", STACK, "--query", reasons];
-    let reasons = world
-        .aws(&[&events[..], &of_stack].concat())
-        .await
-        .to_string();
+    let reasons = world.make("failures", &[]).await;
     let expected =
         format!("Grafana workspace {WORKSPACE_ID} does not exist in this region and account");
     assert!(reasons.contains(&expected), "{reasons}");

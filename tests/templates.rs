@@ -38,6 +38,8 @@ mod parameters;
 mod permissions;
 #[path = "templates/simulation.rs"]
 mod simulation;
+#[path = "templates/stack.rs"]
+mod stack;
 
 use std::fs;
 use std::path::Path;

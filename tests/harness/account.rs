@@ -78,6 +78,16 @@ impl Account {
         })
     }
 
+    /// Adds a Grafana workspace with a Grafana of its own.
+    ///
+    /// # Errors
+    /// No free port.
+    pub async fn add_grafana(&self, workspace_id: &str) -> anyhow::Result<Grafana> {
+        let grafana = Grafana::start(12, data_source_target()).await?;
+        self.amg.add_workspace(workspace_id, &grafana);
+        Ok(grafana)
+    }
+
     /// The stack's parameters that name the workspaces: MiniStack makes neither.
     #[must_use]
     pub fn workspaces() -> [(&'static str, &'static str); 2] {

@@ -1,6 +1,5 @@
-//! Amazon Managed Grafana's control plane, one workspace of it: DescribeWorkspace, service accounts
-//! with their tokens, API keys, people's roles. Requests must be signed for service `grafana`. Operations, limits
-//! and errors: <https://docs.aws.amazon.com/grafana/latest/APIReference/API_Operations.html>.
+//! Amazon Managed Grafana's control plane: DescribeWorkspace, service accounts with their tokens, API
+//! keys, people's roles. Requests must be signed for service `grafana`. Operations, limits and errors: <https://docs.aws.amazon.com/grafana/latest/APIReference/API_Operations.html>.
 
 mod credentials;
 mod permissions;
@@ -36,10 +35,10 @@ use crate::{
 
 pub use self::credentials::Live;
 
-/// The one workspace there is.
+/// The first workspace, which all methods are about that name none.
 pub const WORKSPACE_ID: &str = "g-0123abcdef";
 
-/// AMG's control plane with one workspace.
+/// AMG's control plane.
 #[derive(Debug)]
 pub struct ManagedGrafana {
     server: Server,
@@ -56,14 +55,15 @@ struct State {
 
 #[derive(Debug)]
 struct Inner {
-    workspace: Option<Workspace>,
-    credentials: Credentials,
-    permissions: Permissions,
+    workspaces: HashMap<String, Workspace>,
     calls: HashMap<&'static str, usize>,
 }
 
 #[derive(Debug)]
 struct Workspace {
+    is_deleted: bool,
+    credentials: Credentials,
+    permissions: Permissions,
     /// The last one stays.
     statuses: VecDeque<String>,
     endpoint: String,
@@ -94,11 +94,7 @@ impl ManagedGrafana {
         grafana: &Grafana,
         credentials: sigv4::Credentials,
     ) -> anyhow::Result<Self> {
-        let workspace = Workspace {
-            statuses: VecDeque::from(["ACTIVE".to_owned()]),
-            endpoint: grafana.url(),
-            version: version(grafana.major()),
-        };
+        let workspaces = HashMap::from([(WORKSPACE_ID.to_owned(), Workspace::of(grafana))]);
         let state = Arc::new(State {
             verifier: Verifier {
                 credentials,
@@ -108,9 +104,7 @@ impl ManagedGrafana {
             faults: Faults::default(),
             token_made: Notify::new(),
             inner: Mutex::new(Inner {
-                workspace: Some(workspace),
-                credentials: Credentials::new(grafana.tokens()),
-                permissions: Permissions::default(),
+                workspaces,
                 calls: HashMap::new(),
             }),
         });
@@ -125,6 +119,18 @@ impl ManagedGrafana {
         self.server.url()
     }
 
+    /// Adds a workspace, which is ACTIVE and runs `grafana`.
+    pub fn add_workspace(&self, id: &str, grafana: &Grafana) {
+        let workspaces = &mut lock(&self.state.inner).workspaces;
+        workspaces.insert(id.to_owned(), Workspace::of(grafana));
+    }
+
+    fn first<T>(&self, look: impl FnOnce(&mut Workspace) -> T) -> T {
+        let mut inner = lock(&self.state.inner);
+        let first = inner.workspaces.get_mut(WORKSPACE_ID);
+        look(first.expect("a workspace stays, deleted or not"))
+    }
+
     /// Faults to come, by the operation's name.
     pub fn faults(&self) -> &Faults {
         &self.state.faults
@@ -132,80 +138,80 @@ impl ManagedGrafana {
 
     /// The states that DescribeWorkspace tells one after the other; the last one stays.
     pub fn set_statuses(&self, statuses: &[&str]) {
-        if let Some(workspace) = &mut lock(&self.state.inner).workspace {
-            workspace.statuses = statuses.iter().map(|status| (*status).to_owned()).collect();
-        }
+        let statuses = statuses.iter().map(|status| (*status).to_owned()).collect();
+        self.first(|workspace| workspace.statuses = statuses);
     }
 
     /// The workspace's Grafana version from now on.
     pub fn set_version(&self, major: u32) {
-        if let Some(workspace) = &mut lock(&self.state.inner).workspace {
-            workspace.version = version(major);
-        }
+        self.first(|workspace| workspace.version = version(major));
     }
 
     /// The workspace is deleted.
     pub fn delete_workspace(&self) {
-        lock(&self.state.inner).workspace = None;
+        self.first(|workspace| workspace.is_deleted = true);
     }
 
     /// The most service accounts, and the most tokens, expired ones too.
     pub fn set_quotas(&self, accounts: usize, tokens: usize) {
-        lock(&self.state.inner)
-            .credentials
-            .set_quotas(accounts, tokens);
+        self.first(|workspace| workspace.credentials.set_quotas(accounts, tokens));
     }
 
     /// Adds a person's service account.
     pub fn add_account(&self, name: &str) {
-        let mut inner = lock(&self.state.inner);
-        inner
-            .credentials
-            .create_account(name, "VIEWER")
-            .expect("a free name within the quota");
+        let made = self.first(|workspace| workspace.credentials.create_account(name, "VIEWER"));
+        made.expect("a free name within the quota");
     }
 
     /// Adds the service account and token of a run that was killed `seconds_to_live` before the
     /// token's end; gives the token's key.
     pub fn add_left_over(&self, name: &str, seconds_to_live: u64) -> String {
-        let credentials = &mut lock(&self.state.inner).credentials;
-        let account = credentials
-            .create_account(name, "ADMIN")
-            .expect("a free name");
-        let (_, key) = credentials
-            .create_token(&account, name, seconds_to_live)
-            .expect("room");
-        key
+        self.first(|Workspace { credentials, .. }| {
+            let account = credentials.create_account(name, "ADMIN");
+            let account = account.expect("a free name");
+            let (_, key) = credentials
+                .create_token(&account, name, seconds_to_live)
+                .expect("room");
+            key
+        })
     }
 
     /// Id and role of everybody who has one.
     pub fn roles(&self) -> Vec<(String, String)> {
-        lock(&self.state.inner).permissions.all()
+        self.first(|workspace| workspace.permissions.all())
     }
 
     /// Somebody gave this role by hand.
     pub fn give_role(&self, id: &str, role: &str) {
-        lock(&self.state.inner).permissions.add(id, role);
+        self.first(|workspace| workspace.permissions.add(id, role));
     }
 
     /// Changed roles are listed only after so many reads.
     pub fn set_role_lag(&self, reads: usize) {
-        lock(&self.state.inner).permissions.set_lag(reads);
+        self.first(|workspace| workspace.permissions.set_lag(reads));
     }
 
     /// A new role comes beside the old one, and doesn't take its place.
     pub fn keep_old_roles(&self) {
-        lock(&self.state.inner).permissions.keep_old_roles();
+        self.first(|workspace| workspace.permissions.keep_old_roles());
     }
 
     /// This user's roles can't be changed.
     pub fn refuse_role_of(&self, id: &str) {
-        lock(&self.state.inner).permissions.refuse(id);
+        self.first(|workspace| workspace.permissions.refuse(id));
     }
 
-    /// What exists right now.
+    /// What exists right now, in all workspaces.
     pub fn live(&self) -> Live {
-        lock(&self.state.inner).credentials.live()
+        let inner = lock(&self.state.inner);
+        let mut live = Live::default();
+        for workspace in inner.workspaces.values() {
+            let own = workspace.credentials.live();
+            live.accounts.extend(own.accounts);
+            live.api_keys.extend(own.api_keys);
+            live.tokens += own.tokens;
+        }
+        live
     }
 
     /// Waits until a token is made.
@@ -215,7 +221,11 @@ impl ManagedGrafana {
 
     /// Every key and token ever handed out.
     pub fn secrets(&self) -> Vec<String> {
-        lock(&self.state.inner).credentials.secrets()
+        let inner = lock(&self.state.inner);
+        let workspaces = inner.workspaces.values();
+        workspaces
+            .flat_map(|workspace| workspace.credentials.secrets())
+            .collect()
     }
 
     /// How often an operation was called.
@@ -374,31 +384,45 @@ impl Inner {
         let operation = operation(method, path)
             .ok_or_else(|| Exception::new("UnknownOperationException", "no such operation"))?;
         *self.calls.entry(operation).or_default() += 1;
-        let workspace = self.workspace.as_mut().filter(|_| path[1] == WORKSPACE_ID);
+        let workspace = self.workspaces.get_mut(path[1]);
+        let workspace = workspace.filter(|workspace| !workspace.is_deleted);
         let workspace =
             workspace.ok_or_else(|| Exception::not_found("the workspace does not exist"))?;
         if operation == "DescribeWorkspace" {
-            return Ok(workspace.describe());
+            return Ok(workspace.describe(path[1]));
         }
         workspace.check(operation)?;
         let page = Page::parse(query)?;
         match operation {
-            "ListPermissions" => Ok(self.permissions.list(&page)),
-            "UpdatePermissions" => self.permissions.update(body),
-            _ => self.credentials.call(operation, &path[2..], &page, body),
+            "ListPermissions" => Ok(workspace.permissions.list(&page)),
+            "UpdatePermissions" => workspace.permissions.update(body),
+            _ => workspace
+                .credentials
+                .call(operation, &path[2..], &page, body),
         }
     }
 }
 
 impl Workspace {
+    fn of(grafana: &Grafana) -> Self {
+        Self {
+            is_deleted: false,
+            credentials: Credentials::new(grafana.tokens()),
+            permissions: Permissions::default(),
+            statuses: VecDeque::from(["ACTIVE".to_owned()]),
+            endpoint: grafana.url(),
+            version: version(grafana.major()),
+        }
+    }
+
     /// <https://docs.aws.amazon.com/grafana/latest/APIReference/API_WorkspaceDescription.html>
-    fn describe(&mut self) -> Value {
+    fn describe(&mut self, id: &str) -> Value {
         let status = self.statuses.front().cloned().unwrap_or_default();
         if self.statuses.len() > 1 {
             self.statuses.pop_front();
         }
         json!({"workspace": {
-            "id": WORKSPACE_ID, "status": status, "endpoint": self.endpoint,
+            "id": id, "status": status, "endpoint": self.endpoint,
             "grafanaVersion": self.version, "created": 1_700_000_000, "modified": 1_700_000_000,
             "dataSources": [], "accountAccessType": "CURRENT_ACCOUNT",
             "permissionType": "CUSTOMER_MANAGED",

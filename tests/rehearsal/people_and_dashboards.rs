@@ -51,11 +51,7 @@ async fn one_deploy_leaves_nothing_to_do_in_grafana() {
     let lists = self::lists("eve@example.com", "");
     let state = world.create_monitoring(&refer(&lists)).await.unwrap_err();
     assert_eq!(state, "ROLLBACK_COMPLETE");
-    let reasons = "StackEvents[?LogicalResourceId=='GrafanaDataSource'].ResourceStatusReason";
-    let events = ["cloudformation", "describe-stack-events"];
-    let of_stack = ["--stack-name", STACK, "--query", reasons];
-    let reasons = world.aws(&[&events[..], &of_stack].concat()).await;
-    let reasons = reasons.to_string();
+    let reasons = world.make("failures", &[]).await;
     assert!(
         reasons.contains("doesn't know eve@example.com"),
         "{reasons}"

@@ -1,5 +1,6 @@
-"""Starts MiniStack with one fault mended: an update of a stack in a stack forgets the attributes of
-what it leaves alone, so that the next `Fn::GetAtt` fails."""
+"""Starts MiniStack with two faults mended, which its updates of a stack in a stack have: they forget
+the attributes of what they leave alone, so that the next `Fn::GetAtt` fails, and they leave behind
+the custom resource that an update has put another one in place of."""
 
 from ministack.app import main
 from ministack.services.cloudformation import _stacks, provisioners
@@ -8,11 +9,12 @@ update = provisioners._update_resource
 
 
 def update_resource(kind, physical_id, old, new, stack, logical_id=None, attributes=None):
-    """The attributes that CloudFormation keeps are those the last operation left, and the new ones."""
     resources = _stacks.get(stack, {}).get("_resources", {})
     kept = attributes or resources.get(logical_id, {}).get("Attributes", {})
-    physical_id, changed = update(kind, physical_id, old, new, stack, logical_id, kept)
-    return physical_id, {**kept, **changed}
+    next_id, changed = update(kind, physical_id, old, new, stack, logical_id, kept)
+    if kind.startswith("Custom::") and next_id != physical_id:
+        provisioners._delete_resource(kind, physical_id, old, stack, logical_id)
+    return next_id, {**kept, **changed}
 
 
 provisioners._update_resource = update_resource
