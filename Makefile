@@ -148,11 +148,13 @@ deploy: ## Deploys or updates the stack [STACK= CLUSTER= REGION= BUCKET= ARCH=ar
 		--template-file build/package/parallelcluster-infrastructure.yaml \
 		--capabilities CAPABILITY_NAMED_IAM --no-fail-on-empty-changeset \
 		--parameter-overrides ClusterName="$(CLUSTER)" Architecture=$(DEPLOY_ARCH) $(PARAMETERS) || \
-		{ $(MAKE) failures; exit 1; }
+		{ $(stack) failures --stack "$(STACK)"; exit 1; }
+
+stack = AWS_DEFAULT_REGION="$(REGION)" python3 infra/stack.py
 
 .PHONY: failures
 failures: ## Says why the stack's last operation failed [STACK= REGION=]
-	@AWS_DEFAULT_REGION="$(REGION)" python3 infra/stack.py failures --stack "$(STACK)"
+	@$(stack) failures --stack "$(STACK)"
 
 .PHONY: invoke
 invoke: ## Runs dcgm-to-cloudwatch by hand [STACK= REGION= PAYLOAD='{"dryRun":true}']
@@ -186,4 +188,4 @@ logs: ## Shows what both functions logged in the last 15 minutes [STACK= REGION=
 
 .PHONY: destroy
 destroy: ## Deletes the stack; says what is kept, and how to delete that [STACK= REGION=]
-	@AWS_DEFAULT_REGION="$(REGION)" python3 infra/stack.py delete --stack "$(STACK)"
+	@$(stack) delete --stack "$(STACK)"

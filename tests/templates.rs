@@ -34,8 +34,12 @@ mod nodes;
 mod packages;
 #[path = "templates/parameters.rs"]
 mod parameters;
+#[path = "templates/patterns.rs"]
+mod patterns;
 #[path = "templates/permissions.rs"]
 mod permissions;
+#[path = "templates/reality.rs"]
+mod reality;
 #[path = "templates/simulation.rs"]
 mod simulation;
 #[path = "templates/stack.rs"]

@@ -372,7 +372,7 @@ fn request(principal: &Value, action: &str, resource: &str) -> Value {
 
 /// The documents of a role and of the managed policies that attach themselves to it, or of a managed
 /// policy.
-fn policies_of(id: &str) -> Vec<Value> {
+pub(crate) fn policies_of(id: &str) -> Vec<Value> {
     let template = Template::monitoring();
     let managed = template.of_type("AWS::IAM::ManagedPolicy");
     let attached = managed.filter(|(_, policy)| policy["Roles"][0]["Ref"] == id);
@@ -381,7 +381,7 @@ fn policies_of(id: &str) -> Vec<Value> {
     ids.flat_map(|id| own_documents(&template, id)).collect()
 }
 
-fn own_documents(template: &Template, id: &str) -> Vec<Value> {
+pub(crate) fn own_documents(template: &Template, id: &str) -> Vec<Value> {
     let properties = &template.resource(id)["Properties"];
     let inline = properties["Policies"].as_array().into_iter().flatten();
     inline

@@ -314,17 +314,16 @@ fn quoted(
     chars: &mut std::str::Chars<'_>,
     matchers: &mut String,
 ) -> Result<(), String> {
-    while let Some(c) = chars.next() {
+    let mut is_escaped = false;
+    for c in chars {
         if c == '\n' && quote != '`' {
             break;
         }
         matchers.push(c);
-        if c == quote {
+        if c == quote && !is_escaped {
             return Ok(());
         }
-        if c == '\\' && quote != '`' {
-            matchers.extend(chars.next());
-        }
+        is_escaped = c == '\\' && quote != '`' && !is_escaped;
     }
     Err(format!("a string that {quote} opens is not closed"))
 }

@@ -45,6 +45,9 @@ pub(crate) fn title(text: &str) -> Result<String, String> {
 }
 
 fn of_length(text: &str, max: usize) -> Result<String, String> {
+    if text.contains(['\n', '\r']) {
+        return Err("expected one line".to_owned());
+    }
     (text.chars().count() <= max)
         .then(|| text.to_owned())
         .ok_or_else(|| format!("expected at most {max} characters, Grafana's limit"))
