@@ -17,7 +17,7 @@ const DATA_SOURCE: &str = "amazon-managed-prometheus";
 const NEW_NAME: &str = "GPUs";
 
 /// Packages the stack and creates it, by the documents' own command. The stack is the one for
-/// those who have a VPC, as MiniStack cannot update a stack in a stack.
+/// those who have a VPC.
 pub(crate) async fn create(account: &Account, screen: &Screen) -> anyhow::Result<()> {
     screen.heading("The stack")?;
     account.package().await?;
@@ -41,8 +41,9 @@ pub(crate) async fn create(account: &Account, screen: &Screen) -> anyhow::Result
 /// Runs the set-up again by hand: it finds nothing to do.
 pub(crate) async fn set_up_again(account: &Account, screen: &Screen) -> anyhow::Result<()> {
     let function = format!("{STACK}-grafana-datasource-setup");
-    let words = ["lambda", "invoke", "--function-name", &function, "out.json"];
-    screen.command(&aws::typed("aws", &words))?;
+    let waiting = ["lambda", "invoke", "--cli-read-timeout", "910"];
+    let words = ["--function-name", &function, "out.json"];
+    screen.command(&aws::typed("aws", &[&waiting[..], &words].concat()))?;
     let reply = account.invoke(&function, None).await?;
     aws::shortened(&serde_json::to_string_pretty(&reply)?, screen)?;
     let action = &reply["dataSource"]["action"];

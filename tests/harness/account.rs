@@ -176,7 +176,8 @@ impl Account {
     /// The function's own, or the CLI's.
     pub async fn invoke(&self, function: &str, payload: Option<&str>) -> anyhow::Result<Value> {
         let reply = self.file("out.json");
-        let mut arguments = vec!["lambda", "invoke", "--function-name", function];
+        let mut arguments = vec!["lambda", "invoke", "--cli-read-timeout", "910"];
+        arguments.extend(["--function-name", function]);
         if let Some(payload) = payload {
             arguments.extend(["--payload", payload]);
         }

@@ -33,6 +33,30 @@ fn make_understands_what_the_documents_tell_to_type() {
     assert!(typed > 10, "only {typed} commands found");
 }
 
+/// The CLI gives up after a minute, and tries again: a second run beside the first.
+/// <https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-options.html>
+#[test]
+fn whoever_invokes_a_function_waits_for_its_end() {
+    let functions = ["dcgm-to-cloudwatch", "grafana-datasource-setup"];
+    let readmes = functions.map(|name| repository(&format!("functions/{name}/README.md")));
+    let makefile = repository("Makefile");
+    let readmes = readmes.into_iter().filter(|path| path.exists());
+    let mut invoked = 0;
+    for document in documents().into_iter().chain(readmes).chain([makefile]) {
+        let text = fs::read_to_string(&document).unwrap();
+        let text = text.replace("\\\n", " ");
+        let commands = text
+            .lines()
+            .flat_map(|line| line.split("aws lambda invoke").skip(1));
+        for rest in commands.filter(|rest| rest.contains("--function-name")) {
+            let waits = rest.contains("--cli-read-timeout 910 ");
+            assert!(waits, "{}: aws lambda invoke{rest}", document.display());
+            invoked += 1;
+        }
+    }
+    assert!(invoked >= 5, "only {invoked} commands found");
+}
+
 fn documents() -> Vec<PathBuf> {
     let docs = fs::read_dir(repository("docs")).unwrap();
     let docs = docs.map(|entry| entry.unwrap().path());

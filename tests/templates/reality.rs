@@ -169,18 +169,16 @@ fn the_stack_is_made_of_what_the_regions_of_the_documents_have() {
     let parts = ["grafana.yaml", "prometheus.yaml"];
     assert_eq!(lint(network_alone, &without(&parts)), "");
 
-    // The documents claim no less than there is: whoever may have Grafana is told so.
-    for region in without_grafana {
-        let found = lint(&BTreeSet::from([region.clone()]), &["grafana.yaml"]);
-        let expected =
-            format!("Resource type 'AWS::Grafana::Workspace' does not exist in '{region}'");
-        assert!(found.contains(&expected), "{region}: {found}");
-    }
-    for region in network_alone {
-        let found = lint(&BTreeSet::from([region.clone()]), &["prometheus.yaml"]);
-        let expected = format!("Resource type 'AWS::APS::Workspace' does not exist in '{region}'");
-        assert!(found.contains(&expected), "{region}: {found}");
-    }
+    // The documents claim no less than there is.
+    let lacks = |regions: &BTreeSet<String>, template, kind| {
+        let found = lint(regions, &[template]);
+        for region in regions {
+            let expected = format!("Resource type '{kind}' does not exist in '{region}'");
+            assert!(found.contains(&expected), "{region}: {found}");
+        }
+    };
+    lacks(without_grafana, "grafana.yaml", "AWS::Grafana::Workspace");
+    lacks(network_alone, "prometheus.yaml", "AWS::APS::Workspace");
 }
 
 fn lint(regions: &BTreeSet<String>, templates: &[&str]) -> String {
