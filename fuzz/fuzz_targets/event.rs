@@ -20,7 +20,7 @@ fuzz_target!(|payload: &[u8]| {
     let Ok(payload) = serde_json::from_slice(payload) else { return };
     let clock = DateTime::from_timestamp(1_795_000_000, 0).expect("a time");
     if let Ok(trigger) = Trigger::read(payload, clock, &CADENCE) {
-        let due = trigger.backfill.unwrap_or_else(|| CADENCE.due(trigger.now, None));
+        let due = trigger.backfill.unwrap_or_else(|| CADENCE.due(trigger.now, clock.timestamp(), None));
         assert!(due.len() <= 24 * 60 + 1);
         assert!(due.iter().count() == due.len());
     }

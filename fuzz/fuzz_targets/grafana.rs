@@ -22,7 +22,7 @@ fuzz_target!(|answer: &[u8]| {
     });
     let wanted = settings.expect("the settings are right").wanted;
     let version = Version::parse("12.4").expect("a version");
-    let edition = Edition { version, has_amp_plugin: true };
+    let edition = Edition { version, lacks_amp_plugin: None };
     let decide = |found: Option<&DataSource>, default: Option<&str>| {
         plan(&wanted, &edition, found, default).expect("this Grafana can sign")
     };
