@@ -47,7 +47,7 @@ fn the_failure_table_has_the_faults_and_what_their_runs_end_with() {
 
 #[test]
 fn the_alarms_it_names_are_in_the_template() {
-    let template = file("infra/monitoring.yaml");
+    let template = file("infra/alarms.yaml");
     let document = file("docs/operations.md");
     let named: BTreeSet<_> = document
         .split('`')

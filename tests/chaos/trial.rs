@@ -13,7 +13,7 @@ use crate::world::World;
 
 /// Runs after a fault that may pass until all is as if it had never been.
 const RUNS_TO_RECOVER: u32 = 2;
-/// As in infra/monitoring.yaml.
+/// As in infra/metrics.yaml.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 const MEMORY_MIB: u64 = 512;
 
