@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use url::{Host, Url};
+use url::Url;
 
 /// What may follow the workspace in a pasted URL: the console and CloudFormation's
 /// `PrometheusEndpoint` end in `/` or `/api/v1/`, people copy the query and remote-write forms.
@@ -93,19 +93,11 @@ pub struct InvalidEndpoint;
 fn check_scheme(url: &Url) -> Result<(), InvalidWorkspaceUrl> {
     match (url.scheme(), url.host()) {
         ("https", Some(_)) => Ok(()),
-        ("http", Some(host)) if is_loopback(&host) => Ok(()),
+        ("http", _) if startup::is_loopback(url) => Ok(()),
         ("http", _) => Err(InvalidWorkspaceUrl(
             "http:// is accepted for loopback addresses only, use https://",
         )),
         _ => Err(InvalidWorkspaceUrl("the scheme is not https://")),
-    }
-}
-
-fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => name.eq_ignore_ascii_case("localhost"),
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
     }
 }
 

@@ -213,7 +213,7 @@ fn send<'a>(
             return Err(failure(&error, namespace));
         }
         if let [alone] = request {
-            let told = startup::chain(&error);
+            let told = startup::error_chain(&error);
             tracing::warn!(
                 metric = alone.metric,
                 error = told,
@@ -271,9 +271,9 @@ fn failure(error: &SdkError<PutMetricDataError>, namespace: &str) -> RunError {
                 .into(),
         ),
         code if code.contains("Throttl") || code == "LimitExceededException" => {
-            RunError::Throttled(format!("CloudWatch: {}", startup::chain(error)).into())
+            RunError::Throttled(format!("CloudWatch: {}", startup::error_chain(error)).into())
         }
-        _ => RunError::PublishFailed(startup::chain(error).into()),
+        _ => RunError::PublishFailed(startup::error_chain(error).into()),
     }
 }
 

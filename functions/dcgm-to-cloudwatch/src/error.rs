@@ -52,7 +52,7 @@ impl RunError {
 /// the raw response they hold, headers and body.
 impl fmt::Debug for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.error_type(), startup::chain(self))
+        write!(f, "{}: {}", self.error_type(), startup::error_chain(self))
     }
 }
 
@@ -60,7 +60,7 @@ impl From<RunError> for Diagnostic {
     fn from(error: RunError) -> Self {
         Self {
             error_type: error.error_type().into(),
-            error_message: startup::chain(&error),
+            error_message: startup::error_chain(&error),
         }
     }
 }

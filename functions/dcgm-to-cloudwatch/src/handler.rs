@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
         if self.puller.by_gpu.swap(true, Relaxed) {
             return Err(error);
         }
-        let error = startup::chain(&error);
+        let error = startup::error_chain(&error);
         tracing::warn!(error, "AMP is asked by GPU index from now on");
         Ok(1)
     }
@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
             Ok(arrivals) => arrivals,
             // This query is optional; a general problem will surface in the next one.
             Err(AskError::TooMuch(error) | AskError::Failed(error @ RunError::AmpRejected(_))) => {
-                let error = startup::chain(&error);
+                let error = startup::error_chain(&error);
                 tracing::warn!(error, "late samples can't be waited for");
                 return Ok(due);
             }

@@ -243,7 +243,7 @@ impl Amp {
                 return Err(AskError::Failed(error));
             }
             tracing::debug!(
-                error = startup::chain(&error),
+                error = startup::error_chain(&error),
                 query = question.query(),
                 "asking AMP again in {delay:?}"
             );

@@ -131,7 +131,7 @@ impl Watermark {
                         .max();
                 }
                 Err(error) => {
-                    let error = startup::chain(&error);
+                    let error = startup::error_chain(&error);
                     tracing::info!(parameter, error, "the watermark's history can't be read");
                     break;
                 }
@@ -174,10 +174,10 @@ impl Watermark {
                 format!("the function's role needs {action} on parameter {parameter}").into(),
             ),
             Some("ThrottlingException") => {
-                RunError::Throttled(format!("SSM: {}", startup::chain(error)).into())
+                RunError::Throttled(format!("SSM: {}", startup::error_chain(error)).into())
             }
             _ => RunError::PublishFailed(
-                format!("watermark {parameter}: {}", startup::chain(error)).into(),
+                format!("watermark {parameter}: {}", startup::error_chain(error)).into(),
             ),
         }
     }

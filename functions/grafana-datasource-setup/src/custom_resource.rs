@@ -15,7 +15,6 @@ use crate::deadline::Deadline;
 use crate::error::SetupError;
 use crate::secret::Secret;
 use crate::value;
-use crate::workspace::is_loopback;
 
 /// A response body may have 4,096 bytes:
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html>.
@@ -189,7 +188,7 @@ impl Request {
             }),
             Err(error) => Err(Undelivered {
                 is_transient: true,
-                cause: startup::chain(&error.without_url()),
+                cause: startup::error_chain(&error.without_url()),
             }),
         }
     }
@@ -230,7 +229,7 @@ fn check_response_url(text: &str) -> Result<(), SetupError> {
     let url = Url::parse(text).ok();
     let is_fit = url.is_some_and(|url| match url.scheme() {
         "https" => true,
-        "http" => is_loopback(&url),
+        "http" => startup::is_loopback(&url),
         _ => false,
     });
     is_fit
@@ -251,7 +250,11 @@ impl Response {
     pub fn failed(id: PhysicalId, error: &SetupError) -> Self {
         Self {
             id,
-            outcome: Err(format!("{}: {}", error.error_type(), startup::chain(error))),
+            outcome: Err(format!(
+                "{}: {}",
+                error.error_type(),
+                startup::error_chain(error)
+            )),
         }
     }
 

@@ -283,7 +283,7 @@ impl SetupError {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let Some(failure) = error.as_service_error() else {
-            let message = startup::chain(error);
+            let message = startup::error_chain(error);
             return Self::ManagedGrafanaUnavailable { operation, message };
         };
         let code = failure.code().unwrap_or("no error code").to_owned();
@@ -340,7 +340,7 @@ impl From<SetupError> for Diagnostic {
     fn from(error: SetupError) -> Self {
         Self {
             error_type: error.error_type().into(),
-            error_message: startup::chain(&error),
+            error_message: startup::error_chain(&error),
         }
     }
 }

@@ -173,7 +173,7 @@ impl<'a> Grafana<'a> {
                 body,
             }),
             Err(error) => {
-                let cause = startup::chain(&error.without_url());
+                let cause = startup::error_chain(&error.without_url());
                 Err(SetupError::GrafanaUnavailable { request, cause })
             }
         }

@@ -238,7 +238,10 @@ impl Run<'_> {
             removal.former.clear();
         }
         if let Err(error) = self.remove(removal).await {
-            tracing::warn!("{abandoned} is not removed: {}", startup::chain(&error));
+            tracing::warn!(
+                "{abandoned} is not removed: {}",
+                startup::error_chain(&error)
+            );
         }
     }
 
@@ -331,7 +334,7 @@ impl Run<'_> {
                 }
             }
             People::Failed(error) => {
-                let error = startup::chain(&error);
+                let error = startup::error_chain(&error);
                 tracing::warn!("the roles of those on the lists are left: {error}");
             }
         }

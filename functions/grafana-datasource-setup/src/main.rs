@@ -33,17 +33,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             directory: aws_sdk_identitystore::Client::new(&aws),
         },
         http,
-        variables: variable,
+        variables: startup::process_variable,
     };
     startup::serve(|event| setup.handle(event, now())).await
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the edge where the environment comes in"
-)]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }
 
 #[expect(

@@ -126,7 +126,7 @@ impl Report {
         let (people, people_status) = match outcome.people {
             People::Done(people) => (people, None),
             People::Failed(error) => {
-                let status = format!("{}: {}", error.error_type(), startup::chain(&error));
+                let status = format!("{}: {}", error.error_type(), startup::error_chain(&error));
                 (Vec::new(), Some(status))
             }
         };

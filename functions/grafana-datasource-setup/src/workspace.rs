@@ -190,7 +190,7 @@ fn endpoint(text: &str) -> Result<String, SetupError> {
         .ok()
         .filter(|url| match url.scheme() {
             "https" => url.host_str().is_some(),
-            "http" => is_loopback(url),
+            "http" => startup::is_loopback(url),
             _ => false,
         });
     let url = url.ok_or_else(|| SetupError::ManagedGrafanaRejected {
@@ -198,15 +198,6 @@ fn endpoint(text: &str) -> Result<String, SetupError> {
         message: format!("endpoint {text:?} of the workspace is neither a host name nor https://"),
     })?;
     Ok(url.origin().ascii_serialization())
-}
-
-/// Whether a URL points to this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost"
-        || host
-            .parse()
-            .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 impl Version {

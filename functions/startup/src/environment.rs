@@ -105,11 +105,12 @@ impl fmt::Debug for Environment<'_> {
     }
 }
 
+/// A variable of the process.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place where the environment comes in"
 )]
-pub(crate) fn process_variable(name: &str) -> Option<String> {
+pub fn process_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Response};
+use url::{Host, Url};
 
 use crate::environment::process_variable;
 
@@ -41,6 +42,16 @@ fn https_proxy() -> Option<Proxy> {
     proxy
 }
 
+/// Whether a URL leads to this machine, by name or by address. Only there may a secret go in clear.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 /// A response's body, or nothing where that is longer than `limit` bytes.
 ///
 /// # Errors
@@ -57,4 +68,27 @@ pub async fn body_within(
         }
     }
     Ok(Some(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_this_machine_whatever_its_name_looks_like() {
+        let rows = [
+            ("http://127.0.0.1:3000/", true),
+            ("http://127.8.8.8", true),
+            ("http://[::1]:3000", true),
+            ("http://LocalHost", true),
+            ("http://127.0.0.1.example.com", false),
+            ("http://localhost.example.com", false),
+            ("http://169.254.169.254", false),
+            ("http://[::ffff:1.2.3.4]", false),
+            ("mailto:me@localhost", false),
+        ];
+        for (url, expected) in rows {
+            assert_eq!(is_loopback(&url.parse().unwrap()), expected, "{url}");
+        }
+    }
 }

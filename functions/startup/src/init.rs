@@ -47,14 +47,14 @@ pub async fn report_init_error(
     error: impl Into<Box<dyn Error + Send + Sync>>,
 ) -> Box<dyn Error + Send + Sync> {
     let error = error.into();
-    let message = crate::chain(&*error);
+    let message = crate::error_chain(&*error);
     tracing::error!("{message}");
     if let Some(api) = process_variable("AWS_LAMBDA_RUNTIME_API")
         && let Err(cause) = post_init_error(&api, error_type, &message).await
     {
         tracing::warn!(
             "the init error was not reported to Lambda: {}",
-            crate::chain(&cause)
+            crate::error_chain(&cause)
         );
     }
     error

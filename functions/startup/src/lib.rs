@@ -1,14 +1,18 @@
 //! From `exec` to the first event, the same for every function: the environment checked as a
 //! whole, a log without secrets, the runtime loop, and a failed start that Lambda can show.
 
+mod backoff;
+mod deadline;
 mod environment;
 mod http;
 mod init;
 mod log;
 mod sdk_http;
 
-pub use environment::{Environment, InvalidEnvironment};
-pub use http::{body_within, http_client};
+pub use backoff::backoff;
+pub use deadline::{Deadline, Interrupted};
+pub use environment::{Environment, InvalidEnvironment, process_variable};
+pub use http::{body_within, http_client, is_loopback};
 pub use init::{report_init_error, serve};
 pub use log::log;
 pub use sdk_http::sdk_http;
@@ -16,7 +20,7 @@ pub use sdk_http::sdk_http;
 use std::error::Error;
 
 /// An error and all its causes in one line, `outermost: …: root cause`.
-pub fn chain(error: &dyn Error) -> String {
+pub fn error_chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
