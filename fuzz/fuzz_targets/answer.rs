@@ -1,42 +1,47 @@
-//! Whatever AMP answers: reading it never panics, and what is believed of it can be published.
+//! Whatever AMP answers: reading it never panics, and what is published of it is within CloudWatch's
+//! limits.
 
 #![no_main]
 #![allow(dead_code, reason = "the modules are the function's; not all of them is called here")]
 
-#[path = "../../functions/dcgm-to-cloudwatch/src/fleet.rs"]
-mod fleet;
-#[path = "../../functions/dcgm-to-cloudwatch/src/matrix.rs"]
+#[path = "../../functions/dcgm-to-cloudwatch/src/due/mod.rs"]
+mod due;
+#[path = "../../functions/dcgm-to-cloudwatch/src/gpu/mod.rs"]
+mod gpu;
+#[path = "../../functions/dcgm-to-cloudwatch/src/cloudwatch/limits.rs"]
+mod limits;
+#[path = "../../functions/dcgm-to-cloudwatch/src/prometheus/matrix.rs"]
 mod matrix;
-#[path = "../../functions/dcgm-to-cloudwatch/src/sample.rs"]
-mod sample;
 
-use fleet::Fleet;
+use due::period::Periods;
+use gpu::collect::Collector;
+use gpu::identity::Fleet;
+use gpu::metric;
+use gpu::rollup::DimensionSet;
+use gpu::unit::Unit;
 use libfuzzer_sys::fuzz_target;
-use sample::{CLOUDWATCH_VALUES, believe};
+use limits::{VALUES, is_dimension_value};
+
+const RANGE: Periods = Periods { start: 1_700_000_040, end: 1_700_000_160, length: 60 };
+const SETS: [DimensionSet; 3] = [DimensionSet::Gpu, DimensionSet::Instance, DimensionSet::Cluster];
 
 fuzz_target!(|answer: &[u8]| {
-    let mut fleet = Fleet::new(&["instance_id".to_owned(), "instance".to_owned()]);
+    let labels = ["instance_id".to_owned(), "instance".to_owned()];
+    let mut fleet = Fleet::new(&labels, is_dimension_value);
     let labels = fleet.labels().to_vec();
-    // What is wrong with an answer is told; what came before the fault was handed on all the same.
-    let _ = matrix::read(answer, &labels, |values, samples| {
-        assert_eq!(values.len(), labels.len());
-        if let Ok(number) = fleet.identify(values) {
-            let gpu = fleet.gpu(number);
-            assert!(is_dimension_value(&gpu.instance_id) && is_dimension_value(&gpu.gpu));
-            assert!(gpu.gpu_instance.is_empty() || is_dimension_value(&gpu.gpu_instance));
-        }
-        for (_, value) in samples {
-            if let Ok(value) = believe(*value, &CLOUDWATCH_VALUES) {
-                assert!(CLOUDWATCH_VALUES.contains(&value));
-            }
-        }
+    let metrics = [metric::custom("any", "Any", Unit::None)];
+    let mut collector = Collector::new(RANGE, &metrics);
+    // A damaged answer is an error; the series before the damage are taken in all the same.
+    let _ = collector.take_reply(0, |take| {
+        matrix::read(answer, &labels, |values, samples| {
+            assert_eq!(values.len(), labels.len());
+            take(fleet.identify(values), samples);
+        })
     });
+    let readings = collector.finish(&fleet);
+    for period in RANGE.iter() {
+        for distribution in readings.of(period, &fleet).distributions(&SETS) {
+            assert!(distribution.values.iter().all(|(value, count)| VALUES.contains(value) && *count > 0));
+        }
+    }
 });
-
-/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html>
-fn is_dimension_value(text: &str) -> bool {
-    (1..=1024).contains(&text.len())
-        && text.is_ascii()
-        && !text.trim().is_empty()
-        && !text.bytes().any(|byte| byte.is_ascii_control())
-}

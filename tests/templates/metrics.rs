@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dcgm_to_cloudwatch::catalog;
+use dcgm_to_cloudwatch::gpu::metric;
 use serde_json::{Value, json};
 
 use crate::dashboard;
@@ -17,11 +17,11 @@ fn monitoring() -> Template {
 
 #[test]
 fn every_metric_published_is_on_the_dashboard_or_watched_and_the_other_way_round() {
-    let mut published: BTreeSet<String> = catalog::DEFAULT_FIELDS
+    let mut published: BTreeSet<String> = metric::DEFAULT_FIELDS
         .iter()
-        .map(|field| catalog::find(field).unwrap().metric)
+        .map(|field| metric::find(field).unwrap().name)
         .collect();
-    published.insert(catalog::GPUS_REPORTING.to_owned());
+    published.insert(metric::GPUS_REPORTING.to_owned());
     let mut shown = metrics_shown();
     shown.extend(metrics_watched());
     assert_eq!(shown, published);
@@ -31,7 +31,7 @@ fn every_metric_published_is_on_the_dashboard_or_watched_and_the_other_way_round
 fn the_fields_published_by_default_are_the_functions_own() {
     let template = monitoring();
     let fields = &template.section("Parameters")["DcgmFields"]["Default"];
-    assert_eq!(fields, &catalog::DEFAULT_FIELDS.join(","));
+    assert_eq!(fields, &metric::DEFAULT_FIELDS.join(","));
 }
 
 #[test]

@@ -4,85 +4,76 @@
 use std::collections::BTreeSet;
 
 use amp::WorkspaceUrl;
-use aws_sdk_cloudwatch::types::StandardUnit;
 use startup::{Environment, InvalidEnvironment};
 
-use crate::budget::Budget;
-use crate::catalog::{self, DEFAULT_FIELDS, Field, GPUS_REPORTING};
-use crate::period::Cadence;
+use crate::cloudwatch::limits::{is_metric_name, is_namespace};
+use crate::due::period::Cadence;
+use crate::gpu::metric::{self, DEFAULT_FIELDS, GPUS_REPORTING, Metric};
+use crate::gpu::rollup::DimensionSet;
+use crate::gpu::unit::Unit;
+use crate::prometheus::pace::Budget;
+use crate::prometheus::selector;
 
 /// URL of the AMP workspace to read.
-pub const ENV_AMP_WORKSPACE_URL: &str = "AMP_WORKSPACE_URL";
+pub(crate) const ENV_AMP_WORKSPACE_URL: &str = "AMP_WORKSPACE_URL";
 /// Stands in for AMP's scheme, host and port, as the SDKs' own variables of this form do.
-pub const ENV_AWS_ENDPOINT_URL_AMP: &str = "AWS_ENDPOINT_URL_AMP";
+pub(crate) const ENV_AWS_ENDPOINT_URL_AMP: &str = "AWS_ENDPOINT_URL_AMP";
 /// Megabytes that Lambda gives the function.
-pub const ENV_AWS_LAMBDA_FUNCTION_MEMORY_SIZE: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
+pub(crate) const ENV_AWS_LAMBDA_FUNCTION_MEMORY_SIZE: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
 /// Region to sign for where the workspace URL does not name it.
-pub const ENV_AWS_REGION: &str = "AWS_REGION";
+pub(crate) const ENV_AWS_REGION: &str = "AWS_REGION";
 /// Name of the ParallelCluster cluster.
-pub const ENV_CLUSTER_NAME: &str = "CLUSTER_NAME";
+pub(crate) const ENV_CLUSTER_NAME: &str = "CLUSTER_NAME";
 /// CloudWatch namespace.
-pub const ENV_METRIC_NAMESPACE: &str = "METRIC_NAMESPACE";
+pub(crate) const ENV_METRIC_NAMESPACE: &str = "METRIC_NAMESPACE";
 /// Which DCGM fields to publish.
-pub const ENV_DCGM_FIELDS: &str = "DCGM_FIELDS";
+pub(crate) const ENV_DCGM_FIELDS: &str = "DCGM_FIELDS";
 /// Which dimension sets to publish.
-pub const ENV_DIMENSION_SETS: &str = "DIMENSION_SETS";
+pub(crate) const ENV_DIMENSION_SETS: &str = "DIMENSION_SETS";
 /// Extra PromQL label matchers.
-pub const ENV_SERIES_SELECTOR: &str = "SERIES_SELECTOR";
+pub(crate) const ENV_SERIES_SELECTOR: &str = "SERIES_SELECTOR";
 /// Labels that may name the instance.
-pub const ENV_INSTANCE_ID_LABELS: &str = "INSTANCE_ID_LABELS";
+pub(crate) const ENV_INSTANCE_ID_LABELS: &str = "INSTANCE_ID_LABELS";
 /// Length of a published period.
-pub const ENV_PERIOD_SECONDS: &str = "PERIOD_SECONDS";
+pub(crate) const ENV_PERIOD_SECONDS: &str = "PERIOD_SECONDS";
 /// How long a period rests before it is published.
-pub const ENV_SETTLE_SECONDS: &str = "SETTLE_SECONDS";
+pub(crate) const ENV_SETTLE_SECONDS: &str = "SETTLE_SECONDS";
 /// How far back a run catches up.
-pub const ENV_MAX_CATCH_UP_SECONDS: &str = "MAX_CATCH_UP_SECONDS";
+pub(crate) const ENV_MAX_CATCH_UP_SECONDS: &str = "MAX_CATCH_UP_SECONDS";
 /// SSM parameter of the watermark.
-pub const ENV_WATERMARK_PARAMETER: &str = "WATERMARK_PARAMETER";
+pub(crate) const ENV_WATERMARK_PARAMETER: &str = "WATERMARK_PARAMETER";
 /// Cap on the distinct metrics of a period.
-pub const ENV_MAX_METRICS: &str = "MAX_METRICS";
+pub(crate) const ENV_MAX_METRICS: &str = "MAX_METRICS";
 
 /// Megabytes of the smallest function Lambda has.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
-const LEAST_MEMORY: usize = 128;
-
-/// A set of dimensions that every metric is published under. The order is from fine to coarse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DimensionSet {
-    /// `InstanceId` and `GPU`, for a MIG instance `GPUInstance` too.
-    Gpu,
-    /// `InstanceId`.
-    Instance,
-    /// None.
-    Cluster,
-}
+const MIN_MEMORY_MEGABYTES: usize = 128;
 
 /// What the function does, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The workspace, at the endpoint where it is to be reached.
-    pub workspace: WorkspaceUrl,
+    pub(crate) workspace: WorkspaceUrl,
     /// The region AMP's requests are signed for.
-    pub amp_region: String,
+    pub(crate) amp_region: String,
     /// CloudWatch namespace.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// At least one.
-    pub fields: Vec<Field>,
+    pub(crate) metrics: Vec<Metric>,
     /// At least one, fine before coarse.
-    pub dimension_sets: Vec<DimensionSet>,
+    pub(crate) dimension_sets: Vec<DimensionSet>,
     /// PromQL label matchers without braces; empty for none.
-    pub series_selector: String,
+    pub(crate) series_selector: String,
     /// The first one a series bears names its instance.
-    pub instance_id_labels: Vec<String>,
+    pub(crate) instance_id_labels: Vec<String>,
     /// How time is cut.
-    pub cadence: Cadence,
+    pub(crate) cadence: Cadence,
     /// Name of the SSM parameter that holds the watermark.
-    pub watermark_parameter: Option<String>,
+    pub(crate) watermark_parameter: Option<String>,
     /// Cap on distinct metrics a period.
-    pub max_metrics: usize,
+    pub(crate) max_metrics: usize,
     /// How much may be held at once.
-    pub budget: Budget,
+    pub(crate) budget: Budget,
 }
 
 impl Config {
@@ -112,19 +103,14 @@ impl Config {
             cluster.map(|name| format!("ParallelCluster/{name}/GPU")),
             |text| namespace(text).map(Some),
         );
-        let known = || {
-            DEFAULT_FIELDS
-                .iter()
-                .filter_map(|name| catalog::find(name))
-                .collect()
-        };
-        let fields = env.or(ENV_DCGM_FIELDS, known(), fields);
+        let default = DEFAULT_FIELDS.into_iter().filter_map(metric::find);
+        let metrics = env.or(ENV_DCGM_FIELDS, default.collect(), metrics);
         let dimension_sets = env.or(
             ENV_DIMENSION_SETS,
             vec![DimensionSet::Gpu, DimensionSet::Cluster],
             dimension_sets,
         );
-        let series_selector = env.or(ENV_SERIES_SELECTOR, String::new(), matchers);
+        let series_selector = env.or(ENV_SERIES_SELECTOR, String::new(), selector::parse);
         let instance_id_labels = env.or(
             ENV_INSTANCE_ID_LABELS,
             [
@@ -147,7 +133,7 @@ impl Config {
         let max_metrics = env.or(ENV_MAX_METRICS, 5_000, above_zero);
         let memory = env.or(
             ENV_AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
-            LEAST_MEMORY,
+            MIN_MEMORY_MEGABYTES,
             above_zero,
         );
         let config = (|| {
@@ -155,7 +141,7 @@ impl Config {
                 workspace: reached??,
                 amp_region: amp_region?,
                 namespace: namespace??,
-                fields: fields?,
+                metrics: metrics?,
                 dimension_sets: dimension_sets?,
                 series_selector: series_selector?,
                 instance_id_labels: instance_id_labels?,
@@ -182,22 +168,12 @@ fn cluster_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html#Namespace>
 fn namespace(text: &str) -> Result<String, String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_/#: ".contains(&byte);
-    let valid = text.len() <= 255
-        && text.bytes().all(allowed)
-        && !text.starts_with(':')
-        && !text.to_ascii_uppercase().starts_with("AWS/");
-    if valid {
-        Ok(text.to_owned())
-    } else {
-        Err(
-            "expected at most 255 characters of A-Z a-z 0-9 . - _ / # :, beginning with neither \
-             ':' nor 'AWS/'"
-                .to_owned(),
-        )
-    }
+    is_namespace(text).then(|| text.to_owned()).ok_or_else(|| {
+        "expected at most 255 characters of A-Z a-z 0-9 . - _ / # :, beginning with neither ':' nor \
+         'AWS/'"
+            .to_owned()
+    })
 }
 
 fn list(text: &str) -> Result<Vec<&str>, String> {
@@ -213,28 +189,28 @@ fn list(text: &str) -> Result<Vec<&str>, String> {
     }
 }
 
-fn fields(text: &str) -> Result<Vec<Field>, String> {
-    let fields = list(text)?
+fn metrics(text: &str) -> Result<Vec<Metric>, String> {
+    let metrics = list(text)?
         .into_iter()
-        .map(field)
+        .map(metric)
         .collect::<Result<Vec<_>, _>>()?;
-    let mut names = BTreeSet::new();
-    let mut metrics = BTreeSet::from([GPUS_REPORTING]);
-    for field in &fields {
-        if !names.insert(&field.name) {
-            return Err(format!("{} is named twice", field.name));
+    let mut fields = BTreeSet::new();
+    let mut names = BTreeSet::from([GPUS_REPORTING]);
+    for metric in &metrics {
+        if !fields.insert(&metric.field) {
+            return Err(format!("{} is named twice", metric.field));
         }
-        if !metrics.insert(field.metric.as_str()) {
-            return Err(format!("the metric name {} is used twice", field.metric));
+        if !names.insert(metric.name.as_str()) {
+            return Err(format!("the metric name {} is used twice", metric.name));
         }
     }
-    Ok(fields)
+    Ok(metrics)
 }
 
-fn field(item: &str) -> Result<Field, String> {
-    let Some((name, rest)) = item.split_once('=') else {
-        return catalog::find(item).ok_or_else(|| {
-            let known: Vec<_> = catalog::names().collect();
+fn metric(item: &str) -> Result<Metric, String> {
+    let Some((field, rest)) = item.split_once('=') else {
+        return metric::find(item).ok_or_else(|| {
+            let known: Vec<_> = metric::fields().collect();
             format!(
                 "{item} is not known; name its metric as {item}=MetricName:Unit, or use one of {}",
                 known.join(", ")
@@ -242,30 +218,28 @@ fn field(item: &str) -> Result<Field, String> {
         });
     };
     let form = "expected FIELD=MetricName:Unit";
-    let (metric, unit) = rest
+    let (name, unit) = rest
         .split_once(':')
         .ok_or_else(|| format!("{item}: {form}"))?;
-    if !is_metric_name_in_prometheus(name) {
+    if !is_series_name(field) {
         return Err(format!("{item}: {form}, FIELD a Prometheus metric name"));
     }
-    let printable = metric
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() || byte == b' ');
-    if metric.trim().is_empty() || metric.len() > 255 || !printable {
+    if !is_metric_name(name) {
         return Err(format!(
             "{item}: {form}, MetricName 1 to 255 ASCII characters"
         ));
     }
-    let unit = StandardUnit::try_parse(unit).map_err(|_| {
+    let unit: Unit = unit.parse().map_err(|_| {
         format!(
             "{item}: {unit:?} is no CloudWatch unit; use one of {}",
-            StandardUnit::values().join(", ")
+            Unit::names().join(", ")
         )
     })?;
-    Ok(catalog::custom(name, metric, unit))
+    Ok(metric::custom(field, name, unit))
 }
 
-fn is_metric_name_in_prometheus(name: &str) -> bool {
+/// <https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels>
+fn is_series_name(name: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':';
     !name.is_empty() && name.bytes().all(is_part) && !name.as_bytes()[0].is_ascii_digit()
 }
@@ -281,51 +255,6 @@ fn dimension_sets(text: &str) -> Result<Vec<DimensionSet>, String> {
         .collect::<Result<BTreeSet<_>, _>>()?
         .into_iter()
         .collect())
-}
-
-/// Label matchers as they stand between the braces of a PromQL selector, without comments. Quotes
-/// and comments are read as Prometheus's lexer does (`lexInsideBraces`, promql/parser/lex.go), so
-/// that no matcher can end the selector; Prometheus itself says what else is wrong with them.
-fn matchers(text: &str) -> Result<String, String> {
-    let mut matchers = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '{' | '}' => {
-                return Err(r#"expected label matchers without braces: cluster="p5en""#.to_owned());
-            }
-            '#' => {
-                chars.find(|c| *c == '\n');
-                continue;
-            }
-            _ => matchers.push(c),
-        }
-        if matches!(c, '"' | '\'' | '`') {
-            quoted(c, &mut chars, &mut matchers)?;
-        }
-    }
-    Ok(matchers)
-}
-
-/// Moves the rest of a string that `quote` opened. A backslash escapes the next character, except
-/// between backticks.
-fn quoted(
-    quote: char,
-    chars: &mut std::str::Chars<'_>,
-    matchers: &mut String,
-) -> Result<(), String> {
-    let mut is_escaped = false;
-    for c in chars {
-        if c == '\n' && quote != '`' {
-            break;
-        }
-        matchers.push(c);
-        if c == quote && !is_escaped {
-            return Ok(());
-        }
-        is_escaped = c == '\\' && quote != '`' && !is_escaped;
-    }
-    Err(format!("a string that {quote} opens is not closed"))
 }
 
 fn labels(text: &str) -> Result<Vec<String>, String> {
@@ -432,7 +361,7 @@ mod tests {
         let config = read(&[(ENV_AMP_WORKSPACE_URL, URL), (ENV_CLUSTER_NAME, "p5en")]).unwrap();
         assert_eq!(config.namespace, "ParallelCluster/p5en/GPU");
         assert_eq!(config.amp_region, "us-east-2");
-        assert_eq!(config.fields.len(), 6);
+        assert_eq!(config.metrics.len(), 6);
         assert_eq!(
             config.dimension_sets,
             [DimensionSet::Gpu, DimensionSet::Cluster]
@@ -535,8 +464,8 @@ mod tests {
             "DCGM_FI_DEV_GPU_UTIL, my:gauge=My Gauge:Bytes/Second",
         )
         .unwrap();
-        assert_eq!(config.fields[1].metric, "My Gauge");
-        assert_eq!(config.fields[1].unit, StandardUnit::BytesSecond);
+        assert_eq!(config.metrics[1].name, "My Gauge");
+        assert_eq!(config.metrics[1].unit, Unit::BytesPerSecond);
         let config = with(ENV_DIMENSION_SETS, "cluster,instance,gpu,gpu").unwrap();
         use DimensionSet::{Cluster, Gpu, Instance};
         assert_eq!(config.dimension_sets, [Gpu, Instance, Cluster]);

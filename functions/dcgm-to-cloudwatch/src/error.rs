@@ -6,7 +6,7 @@ use std::fmt;
 use lambda_runtime::Diagnostic;
 
 /// Why a run failed. The name of the variant is Lambda's `errorType`.
-#[derive(thiserror::Error)]
+#[derive(thiserror::Error, strum::IntoStaticStr)]
 pub enum RunError {
     /// The payload is none of the accepted forms.
     #[error("invalid event")]
@@ -34,32 +34,19 @@ pub enum RunError {
 /// What lies behind a failure.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
-impl RunError {
-    fn error_type(&self) -> &'static str {
-        match self {
-            Self::InvalidEvent(_) => "InvalidEvent",
-            Self::AmpUnavailable(_) => "AmpUnavailable",
-            Self::AmpRejected(_) => "AmpRejected",
-            Self::AccessDenied(_) => "AccessDenied",
-            Self::Throttled(_) => "Throttled",
-            Self::PublishFailed(_) => "PublishFailed",
-            Self::OutOfTime(_) => "OutOfTime",
-        }
-    }
-}
-
 /// The runtime logs a handler's error by `Debug`. A derived one would print the SDK's errors with
 /// the raw response they hold, headers and body.
 impl fmt::Debug for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.error_type(), startup::error_chain(self))
+        let error_type: &str = self.into();
+        write!(f, "{error_type}: {}", startup::error_chain(self))
     }
 }
 
 impl From<RunError> for Diagnostic {
     fn from(error: RunError) -> Self {
         Self {
-            error_type: error.error_type().into(),
+            error_type: <&str>::from(&error).into(),
             error_message: startup::error_chain(&error),
         }
     }
@@ -77,10 +64,10 @@ mod tests {
             format!("{error:?}"),
             "AmpUnavailable: Amazon Managed Prometheus is unavailable: connection reset"
         );
-        let told = Diagnostic::from(error);
-        assert_eq!(told.error_type, "AmpUnavailable");
+        let diagnostic = Diagnostic::from(error);
+        assert_eq!(diagnostic.error_type, "AmpUnavailable");
         assert_eq!(
-            told.error_message,
+            diagnostic.error_message,
             "Amazon Managed Prometheus is unavailable: connection reset"
         );
     }

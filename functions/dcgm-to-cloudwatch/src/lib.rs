@@ -1,28 +1,19 @@
 //! Publishes the DCGM series of an AMP workspace as CloudWatch metrics.
 //!
-//! A run goes one way: the event says what is asked and what time is "now" ([`trigger`]), that
-//! says which periods are due ([`period`]), for a range of them every field is asked for once
-//! ([`prometheus`], [`matrix`]), what is believable of it ([`sample`], [`fleet`]) becomes
-//! distributions ([`rollup`]), those become requests ([`cloudwatch`]), the watermark moves
-//! ([`watermark`]), and the reply tells what was done ([`report`]). Time, environment and clients
-//! come in from `main`.
+//! A run goes one way. The event says what is asked and what time is "now", and that says which periods
+//! are due ([`due`]). For a range of them AMP is asked for every metric ([`prometheus`]). The believable
+//! readings of known GPUs become distributions ([`gpu`]), and those become requests to CloudWatch
+//! ([`cloudwatch`]). Then the watermark moves ([`watermark`]), and the reply tells what was done
+//! ([`report`]). [`handler`] is that way as a list of verbs; time, environment and clients come in from
+//! `main`.
 
-pub mod arrival;
-pub mod audit;
-pub mod budget;
-pub mod catalog;
-pub mod cloudwatch;
+pub(crate) mod cloudwatch;
 pub mod config;
-pub mod cost;
+pub mod connect;
+pub(crate) mod due;
 pub mod error;
-pub mod fleet;
-pub mod gzip;
+pub mod gpu;
 pub mod handler;
-pub mod matrix;
-pub mod period;
-pub mod prometheus;
+pub(crate) mod prometheus;
 pub mod report;
-pub mod rollup;
-pub mod sample;
-pub mod trigger;
-pub mod watermark;
+pub(crate) mod watermark;

@@ -1,16 +1,19 @@
 //! The reply.
 
+use std::time::Duration;
+
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::cloudwatch::Datum;
-use crate::config::DimensionSet;
-use crate::cost::monthly_usd;
-use crate::sample::Dropped;
-use crate::trigger::{Mode, Trigger};
-use crate::watermark;
+use crate::cloudwatch::cost::monthly_usd;
+use crate::cloudwatch::datum::Datum;
+use crate::cloudwatch::publish::Published;
+use crate::due::period::rfc3339;
+use crate::due::trigger::{Mode, Trigger};
+use crate::gpu::dropped::Dropped;
+use crate::gpu::rollup::{DimensionSet, PeriodReadings};
 
-/// A dry run shows that many datums.
+/// A dry run shows so many datums.
 const SHOWN_DATUMS: usize = 20;
 
 /// What a run did, or with `dryRun` would have done.
@@ -20,20 +23,20 @@ pub struct Report {
     mode: Mode,
     dry_run: bool,
     /// Every period dealt with, oldest first.
-    pub periods: Vec<PeriodReport>,
+    pub(crate) periods: Vec<PeriodReport>,
     /// Samples that were not published.
-    pub dropped: Dropped,
+    pub(crate) dropped: Dropped,
     /// PutMetricData requests accepted.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Where the next run goes on.
-    #[serde(serialize_with = "as_text")]
-    pub watermark: Option<i64>,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub(crate) watermark: Option<i64>,
     /// How long before the run's "now" the newest period published so far ended.
-    pub lag_seconds: i64,
+    pub(crate) lag_seconds: i64,
     /// Whether every period that was due is dealt with.
-    pub complete: bool,
+    pub(crate) complete: bool,
     /// Dimension sets left out for the cap on metrics.
-    pub degraded: Vec<DimensionSet>,
+    pub(crate) degraded: Vec<DimensionSet>,
     metrics: usize,
     estimated_monthly_usd: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,24 +45,24 @@ pub struct Report {
 
 /// One period.
 #[derive(Clone, Debug, Serialize)]
-pub struct PeriodReport {
+pub(crate) struct PeriodReport {
     /// RFC 3339.
-    pub start: String,
+    pub(crate) start: String,
     /// RFC 3339; the first second that is no longer part of it.
-    pub end: String,
+    pub(crate) end: String,
     /// GPUs that sent a sample.
-    pub gpus: usize,
+    pub(crate) gpus: usize,
     /// Series that had one.
-    pub series: u64,
+    pub(crate) series: u64,
     /// Samples published, each once however many dimension sets they enter.
-    pub samples: usize,
+    pub(crate) samples: usize,
     /// Datums sent.
-    pub datums: u64,
+    pub(crate) datums: u64,
 }
 
 impl Report {
     /// Nothing done yet.
-    pub fn new(trigger: &Trigger) -> Self {
+    pub(crate) fn new(trigger: &Trigger) -> Self {
         Self {
             mode: trigger.mode,
             dry_run: trigger.dry_run,
@@ -76,15 +79,40 @@ impl Report {
         }
     }
 
+    /// Adds a period that is dealt with, and ended `lag` seconds before the run's "now". Whether it had
+    /// anything to publish.
+    pub(crate) fn add(
+        &mut self,
+        readings: &PeriodReadings<'_>,
+        published: &Published,
+        lag: i64,
+    ) -> bool {
+        let samples = readings.samples();
+        self.requests += published.requests;
+        self.dropped.merge(&published.refused);
+        self.periods.push(PeriodReport {
+            start: rfc3339(readings.period.start),
+            end: rfc3339(readings.period.end),
+            gpus: readings.gpus(),
+            series: readings.series,
+            samples,
+            datums: published.datums,
+        });
+        if samples > 0 {
+            self.lag_seconds = lag;
+        }
+        samples > 0
+    }
+
     /// A period touched that many distinct metrics. The largest counts: it is what a month of
     /// such periods costs.
-    pub fn metrics(&mut self, metrics: usize) {
+    pub(crate) fn count_metrics(&mut self, metrics: usize) {
         self.metrics = self.metrics.max(metrics);
         self.estimated_monthly_usd = monthly_usd(self.metrics as u64);
     }
 
-    /// Dimension sets were left out; says whether that is news.
-    pub fn degrade(&mut self, sets: &[DimensionSet]) -> bool {
+    /// Dimension sets were left out. Whether that is news.
+    pub(crate) fn degrade(&mut self, sets: &[DimensionSet]) -> bool {
         let known = self.degraded.len();
         self.degraded.extend(sets);
         self.degraded.sort_unstable();
@@ -93,18 +121,18 @@ impl Report {
     }
 
     /// A datum that a dry run does not send.
-    pub fn show(&mut self, datum: &Datum<'_>) {
+    pub(crate) fn show(&mut self, datum: &Datum<'_>) {
         if let Some(shown) = self
             .datums
             .as_mut()
             .filter(|shown| shown.len() < SHOWN_DATUMS)
         {
-            shown.push(as_json(datum));
+            shown.push(datum.to_json());
         }
     }
 
-    /// The run in a line.
-    pub fn log(&self, milliseconds: u128) {
+    /// Logs the run, which took this long, in a line.
+    pub(crate) fn log(&self, duration: Duration) {
         let samples: usize = self.periods.iter().map(|period| period.samples).sum();
         let datums: u64 = self.periods.iter().map(|period| period.datums).sum();
         let gpus = self
@@ -123,7 +151,7 @@ impl Report {
             requests = self.requests,
             lag_seconds = self.lag_seconds,
             complete = self.complete,
-            duration_ms = milliseconds as u64,
+            duration_ms = duration.as_millis() as u64,
             "{} {} periods",
             if self.dry_run { "computed" } else { "published" },
             self.periods.len(),
@@ -131,28 +159,6 @@ impl Report {
     }
 }
 
-fn as_text<S: serde::Serializer>(time: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
-    time.map(watermark::rfc3339).serialize(serializer)
-}
-
-/// A datum as PutMetricData's JSON form has it.
-fn as_json(datum: &Datum<'_>) -> Value {
-    let dimensions: Vec<Value> = datum
-        .of
-        .dimensions()
-        .map(|(name, value)| json!({"Name": name, "Value": value}))
-        .collect();
-    let (values, counts) = datum.values_and_counts();
-    let mut json = json!({
-        "MetricName": datum.metric,
-        "Dimensions": dimensions,
-        "Timestamp": watermark::rfc3339(datum.period.start),
-        "Unit": datum.unit.as_str(),
-        "Values": values,
-        "Counts": counts,
-    });
-    if let Some(resolution) = datum.storage_resolution() {
-        json["StorageResolution"] = resolution.into();
-    }
-    json
+fn as_rfc3339<S: serde::Serializer>(time: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(rfc3339).serialize(serializer)
 }

@@ -1,61 +1,20 @@
 //! Where earlier runs left off, kept in an SSM parameter.
 
-use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::types::ParameterType;
-use chrono::{DateTime, SecondsFormat, Utc};
 
+use crate::due::progress::Mark;
 use crate::error::RunError;
 
 /// What a new parameter holds: SSM takes no empty value.
 const NONE_YET: &str = "none";
 
-/// How far earlier runs came, in seconds since the epoch. The parameter holds `published` as an RFC
-/// 3339 time, and behind a `/` also `covered` where it is later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mark {
-    /// End of the last period that had samples and was published.
-    pub published: i64,
-    /// End of the last period that a run looked at, with or without samples.
-    pub covered: i64,
-}
-
-impl Mark {
-    /// A mark at the end of a period that was published.
-    pub fn at(published: i64) -> Self {
-        Self {
-            published,
-            covered: published,
-        }
-    }
-
-    fn parse(value: &str) -> Option<Self> {
-        let time = |text: &str| DateTime::parse_from_rfc3339(text.trim()).ok();
-        let (published, covered) = value.split_once('/').unwrap_or((value, value));
-        let published = time(published)?.timestamp();
-        Some(Self {
-            published,
-            covered: time(covered)?.timestamp().max(published),
-        })
-    }
-}
-
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&rfc3339(self.published))?;
-        if self.covered > self.published {
-            write!(f, "/{}", rfc3339(self.covered))?;
-        }
-        Ok(())
-    }
-}
-
 /// The watermark of one function.
 #[derive(Debug)]
-pub struct Watermark {
+pub(crate) struct Watermark {
     client: Client,
     parameter: String,
     /// A write that failed: the next run of this process need not publish those periods again.
@@ -64,7 +23,7 @@ pub struct Watermark {
 
 impl Watermark {
     /// A watermark kept in that parameter.
-    pub fn new(client: Client, parameter: String) -> Self {
+    pub(crate) fn new(client: Client, parameter: String) -> Self {
         Self {
             client,
             parameter,
@@ -77,7 +36,7 @@ impl Watermark {
     ///
     /// # Errors
     /// SSM did not answer, or not to this role.
-    pub async fn read(&self, clock: i64) -> Result<Option<Mark>, RunError> {
+    pub(crate) async fn read(&self, clock: i64) -> Result<Option<Mark>, RunError> {
         let unsaved = *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(self.stored(clock).await?.max(unsaved))
     }
@@ -147,7 +106,7 @@ impl Watermark {
     ///
     /// # Errors
     /// SSM did not answer, or not to this role.
-    pub async fn write(&self, mark: Mark) -> Result<(), RunError> {
+    pub(crate) async fn write(&self, mark: Mark) -> Result<(), RunError> {
         // Also when the wait for SSM is given up half-way.
         *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
         let put = self
@@ -180,40 +139,5 @@ impl Watermark {
                 format!("watermark {parameter}: {}", startup::error_chain(error)).into(),
             ),
         }
-    }
-}
-
-/// A time, in seconds since the epoch, as RFC 3339 has it.
-pub fn rfc3339(time: i64) -> String {
-    DateTime::<Utc>::from_timestamp(time, 0)
-        .unwrap_or_default()
-        .to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mark_is_written_as_it_is_read() {
-        let (published, covered) = (1_763_805_660, 1_763_838_060);
-        let rows = [
-            ("2025-11-22T10:01:00Z", Some(Mark::at(published))),
-            (
-                "2025-11-22T10:01:00Z/2025-11-22T19:01:00Z",
-                Some(Mark { published, covered }),
-            ),
-            ("2025-11-22T10:01:00Z/", None),
-            ("none", None),
-            ("", None),
-        ];
-        for (text, mark) in rows {
-            assert_eq!(Mark::parse(text), mark, "{text:?}");
-            if let Some(mark) = mark {
-                assert_eq!(mark.to_string(), text);
-            }
-        }
-        let set_by_hand = "2025-11-22T11:01:00+01:00 / 2025-11-22T09:00:00Z";
-        assert_eq!(Mark::parse(set_by_hand), Some(Mark::at(published)));
     }
 }

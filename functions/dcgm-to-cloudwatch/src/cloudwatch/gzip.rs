@@ -1,7 +1,7 @@
-//! PutMetricData's bodies packed fast.
+//! Compresses PutMetricData's bodies fast.
 //!
-//! The SDK packs them too, at level 6 and no other, which takes a third of a run's processor time
-//! for a sixth fewer bytes.
+//! The SDK compresses them too, always at level 6. That takes a third of a run's processor time and
+//! saves a sixth of the bytes.
 //! <https://docs.rs/aws-smithy-compression/latest/aws_smithy_compression/struct.CompressionOptions.html>
 
 use std::error::Error;
@@ -17,24 +17,26 @@ use flate2::write::GzEncoder;
 /// Level 1 is no faster to speak of, and makes the bodies a fifth larger.
 const LEVEL: u32 = 2;
 /// The SDK's own default for `AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES`.
-const LEAST: u32 = 10_240;
+const MIN_BYTES: u32 = 10_240;
 
-/// CloudWatch's configuration, with its requests packed by this instead of by the SDK.
-pub fn fast(aws: &SdkConfig) -> Builder {
+/// CloudWatch's configuration, with its requests compressed here instead of by the SDK.
+pub(crate) fn fast(aws: &SdkConfig) -> Builder {
     let config = Builder::from(aws);
     if aws.disable_request_compression() == Some(true) {
         return config;
     }
-    let least = aws.request_min_compression_size_bytes().unwrap_or(LEAST) as usize;
+    let min_bytes = aws
+        .request_min_compression_size_bytes()
+        .unwrap_or(MIN_BYTES) as usize;
     config
         .disable_request_compression(true)
-        .interceptor(FastGzip { least })
+        .interceptor(FastGzip { min_bytes })
 }
 
 #[derive(Debug)]
 struct FastGzip {
     /// Bodies below this many bytes stay as they are.
-    least: usize,
+    min_bytes: usize,
 }
 
 impl Intercept for FastGzip {
@@ -52,7 +54,7 @@ impl Intercept for FastGzip {
         let Some(body) = request
             .body()
             .bytes()
-            .filter(|body| body.len() >= self.least)
+            .filter(|body| body.len() >= self.min_bytes)
         else {
             return Ok(());
         };

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::period::{Period, Periods};
+use super::period::{Period, Periods};
 
 /// A period is audited this long after its end.
 const AGE_SECONDS: i64 = 900;
@@ -13,19 +13,19 @@ const MIN_SPAN_SECONDS: i64 = 300;
 /// Published periods that have yet to be audited, oldest first, with the samples that each had in AMP
 /// when it was published, believable or not.
 #[derive(Debug, Default)]
-pub struct Audit {
+pub(crate) struct Audit {
     published: VecDeque<(Period, u64)>,
 }
 
 impl Audit {
     /// A run has published these.
-    pub fn note(&mut self, published: impl IntoIterator<Item = (Period, u64)>) {
+    pub(crate) fn note(&mut self, published: impl IntoIterator<Item = (Period, u64)>) {
         self.published.extend(published);
     }
 
     /// The periods to audit at `now`, and how many samples they had when they were published; none
     /// before a few minutes' worth has come together. They are not told again.
-    pub fn next(&mut self, now: i64) -> Option<(Periods, u64)> {
+    pub(crate) fn next(&mut self, now: i64) -> Option<(Periods, u64)> {
         let (first, _) = self.published.front()?;
         let (start, length) = (first.start, first.end - first.start);
         let mut end = start;

@@ -1,186 +1,49 @@
-//! Samples into distributions, one for each period, metric and dimension set. Pure.
+//! Readings into distributions, one for each period, metric and dimension set.
 
-use std::collections::{BTreeSet, HashMap};
+use super::identity::{Fleet, Gpu};
+use super::metric::Metric;
+use super::reading::Reading;
+use crate::due::period::Period;
 
-use crate::catalog::Field;
-use crate::config::DimensionSet;
-use crate::fleet::{Fleet, Gpu};
-use crate::matrix::Sample;
-use crate::period::{Period, Periods};
-use crate::sample::{DropReason, Dropped, Reading, believe};
-
-/// All that was read of a range of periods, field by field.
-#[derive(Debug)]
-pub struct Readings<'a> {
-    range: Periods,
-    fields: Vec<(&'a Field, Vec<Reading>)>,
-    /// For each period, how many series had a sample in it.
-    series: Vec<u64>,
-    /// For each period, how many samples there were, believable or not.
-    raw_samples: Vec<u64>,
-    /// What was not believed.
-    pub dropped: Dropped,
-}
-
-impl<'a> Readings<'a> {
-    /// Nothing yet.
-    pub fn new(range: Periods, fields: &'a [Field]) -> Self {
-        Self {
-            range,
-            fields: fields.iter().map(|field| (field, Vec::new())).collect(),
-            series: vec![0; range.len()],
-            raw_samples: vec![0; range.len()],
-            dropped: Dropped::default(),
-        }
-    }
-
-    /// Takes in one series of the field with that index: what is believable of its samples within
-    /// the range.
-    pub fn take(&mut self, field: usize, gpu: Result<u32, DropReason>, samples: &[Sample]) {
-        let Periods { start, end, length } = self.range;
-        let (field, readings) = &mut self.fields[field];
-        let mut latest = None;
-        let inside = samples
-            .iter()
-            .filter(|(at, _)| (start * 1_000..end * 1_000).contains(at));
-        for &(at, value) in inside {
-            let at = (at - start * 1_000) as u32;
-            let period = (i64::from(at) / (length * 1_000)) as usize;
-            self.raw_samples[period] += 1;
-            match gpu.and_then(|gpu| Ok((gpu, believe(value, &field.possible)?))) {
-                Ok((gpu, value)) => {
-                    readings.push(Reading { gpu, at, value });
-                    if latest.replace(period) != Some(period) {
-                        self.series[period] += 1;
-                    }
-                }
-                Err(reason) => self.dropped.add(reason, 1),
-            }
-        }
-    }
-
-    /// A reply about the field with that index is read: puts the readings in order of period, GPU
-    /// and time. Series of one GPU are often copies of one another (dcgm-exporter shows one for each
-    /// job on the GPU), so equal values at one time count once. Values that differ all count: the
-    /// series tell them apart by a label that is no dimension.
-    pub fn sort(&mut self, field: usize) {
-        let length = self.range.length as u32 * 1_000;
-        let (_, readings) = &mut self.fields[field];
-        readings.sort_unstable_by(|a, b| {
-            (a.at / length, a.gpu, a.at)
-                .cmp(&(b.at / length, b.gpu, b.at))
-                .then(a.value.total_cmp(&b.value))
-        });
-        readings.dedup_by_key(|reading| (reading.gpu, reading.at, reading.value.to_bits()));
-    }
-
-    /// All fields are read and sorted: where a GPU has several names in one period, its readings go
-    /// under the first of them. Returns those names, two by two: the one that is published, and the
-    /// other.
-    pub fn merge_aliases(&mut self, fleet: &Fleet) -> BTreeSet<(u32, u32)> {
-        let mut pairs = BTreeSet::new();
-        let mut renamed = HashMap::new();
-        for names in fleet.aliases() {
-            for (index, period) in self.range.iter().enumerate() {
-                let mut present = names.iter().filter(|name| self.has(period, **name));
-                let Some(first) = present.next() else {
-                    continue;
-                };
-                for other in present {
-                    pairs.insert((*first, *other));
-                    if !fleet.has_instance_id(*other) {
-                        renamed.insert((index, *other), *first);
-                    }
-                }
-            }
-        }
-        if !renamed.is_empty() {
-            let length = self.range.length as u32 * 1_000;
-            for field in 0..self.fields.len() {
-                for reading in &mut self.fields[field].1 {
-                    let key = ((reading.at / length) as usize, reading.gpu);
-                    reading.gpu = renamed.get(&key).copied().unwrap_or(reading.gpu);
-                }
-                self.sort(field);
-            }
-        }
-        pairs
-    }
-
-    fn has(&self, period: Period, gpu: u32) -> bool {
-        self.fields.iter().any(|(_, readings)| {
-            let of_period = self.within(readings, period);
-            of_period
-                .binary_search_by_key(&gpu, |reading| reading.gpu)
-                .is_ok()
-        })
-    }
-
-    /// How many readings are held.
-    pub fn len(&self) -> usize {
-        self.fields.iter().map(|(_, readings)| readings.len()).sum()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// What fell into one of the periods.
-    pub fn of<'r>(&'r self, period: Period, fleet: &'r Fleet) -> PeriodReadings<'r> {
-        let fields = self
-            .fields
-            .iter()
-            .map(|(field, readings)| (*field, self.within(readings, period)))
-            .filter(|(_, readings)| !readings.is_empty())
-            .collect();
-        let index = (period.start - self.range.start) / self.range.length;
-        PeriodReadings {
-            period,
-            series: self.series[index as usize],
-            raw_samples: self.raw_samples[index as usize],
-            fields,
-            fleet,
-        }
-    }
-
-    fn within<'r>(&self, readings: &'r [Reading], period: Period) -> &'r [Reading] {
-        let offset = |time: i64| (time - self.range.start) * 1_000;
-        let before = |time: i64| {
-            let offset = offset(time);
-            readings.partition_point(|reading| i64::from(reading.at) < offset)
-        };
-        &readings[before(period.start)..before(period.end)]
-    }
+/// A set of dimensions that every metric is published under. The order is from fine to coarse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DimensionSet {
+    /// Instance and GPU, for a MIG instance that too.
+    Gpu,
+    /// Instance.
+    Instance,
+    /// None: all GPUs of the cluster together.
+    Cluster,
 }
 
 /// The readings of one period.
 #[derive(Debug)]
-pub struct PeriodReadings<'r> {
+pub(crate) struct PeriodReadings<'r> {
     /// Which.
-    pub period: Period,
-    /// How many series had a sample in it.
-    pub series: u64,
-    /// How many samples AMP has of it, believable or not, copies too.
-    pub raw_samples: u64,
-    fields: Vec<(&'r Field, &'r [Reading])>,
-    fleet: &'r Fleet,
+    pub(crate) period: Period,
+    /// How many series had a reading in it.
+    pub(crate) series: u64,
+    /// How many samples Prometheus has of it, valid or not, copies too.
+    pub(crate) raw_samples: u64,
+    pub(super) metrics: Vec<(&'r Metric, &'r [Reading])>,
+    pub(super) fleet: &'r Fleet,
 }
 
 /// One metric of one period: every sample, as distinct values and how often each came.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Distribution<'r> {
+pub(crate) struct Distribution<'r> {
     /// What was measured.
-    pub field: &'r Field,
+    pub(crate) metric: &'r Metric,
     /// What it was measured on.
-    pub of: Subject<'r>,
+    pub(crate) subject: Subject<'r>,
     /// Value and count, by rising value.
-    pub values: Vec<(f64, u32)>,
+    pub(crate) values: Vec<(f64, u32)>,
 }
 
-/// What a metric is about, which says its dimensions.
+/// What a metric is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject<'r> {
+pub(crate) enum Subject<'r> {
     /// One GPU or MIG instance.
     Gpu(&'r Gpu),
     /// All GPUs of one instance.
@@ -189,34 +52,19 @@ pub enum Subject<'r> {
     Cluster,
 }
 
-impl<'r> Subject<'r> {
-    /// Name and value of each CloudWatch dimension.
-    pub fn dimensions(self) -> impl Iterator<Item = (&'static str, &'r str)> {
-        let (instance, gpu, gpu_instance) = match self {
-            Self::Cluster => ("", "", ""),
-            Self::Instance(id) => (id, "", ""),
-            Self::Gpu(gpu) => (&*gpu.instance_id, &*gpu.gpu, &*gpu.gpu_instance),
-        };
-        [
-            ("InstanceId", instance),
-            ("GPU", gpu),
-            ("GPUInstance", gpu_instance),
-        ]
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-    }
-}
-
 impl<'r> PeriodReadings<'r> {
     /// Samples, after merging.
-    pub fn samples(&self) -> usize {
-        self.fields.iter().map(|(_, readings)| readings.len()).sum()
+    pub(crate) fn samples(&self) -> usize {
+        self.metrics
+            .iter()
+            .map(|(_, readings)| readings.len())
+            .sum()
     }
 
     /// Physical GPUs that sent a sample; MIG instances and further names of one count once.
-    pub fn gpus(&self) -> usize {
+    pub(crate) fn gpus(&self) -> usize {
         let mut boards: Vec<u32> = self
-            .fields
+            .metrics
             .iter()
             .flat_map(|(_, readings)| readings.chunk_by(|a, b| a.gpu == b.gpu))
             .map(|of_one| self.fleet.board_of(of_one[0].gpu))
@@ -227,8 +75,8 @@ impl<'r> PeriodReadings<'r> {
     }
 
     /// How many metrics a dimension set makes.
-    pub fn metrics(&self, set: DimensionSet) -> usize {
-        let of_field = |readings: &[Reading]| {
+    pub(crate) fn count_metrics(&self, set: DimensionSet) -> usize {
+        let of_metric = |readings: &[Reading]| {
             let gpus = readings.chunk_by(|a, b| a.gpu == b.gpu);
             match set {
                 DimensionSet::Gpu => gpus.count(),
@@ -243,14 +91,14 @@ impl<'r> PeriodReadings<'r> {
                 DimensionSet::Cluster => 1,
             }
         };
-        self.fields
+        self.metrics
             .iter()
-            .map(|(_, readings)| of_field(readings))
+            .map(|(_, readings)| of_metric(readings))
             .sum()
     }
 
     /// Every distribution of those dimension sets, made one at a time.
-    pub fn distributions(
+    pub(crate) fn distributions(
         &self,
         sets: &[DimensionSet],
     ) -> impl Iterator<Item = Distribution<'r>> + Send + use<'r> {
@@ -258,15 +106,15 @@ impl<'r> PeriodReadings<'r> {
         let pairs: Vec<_> = sets
             .iter()
             .flat_map(|set| {
-                self.fields
+                self.metrics
                     .iter()
-                    .map(|(field, readings)| (*set, *field, *readings))
+                    .map(|(metric, readings)| (*set, *metric, *readings))
             })
             .collect();
-        pairs.into_iter().flat_map(move |(set, field, readings)| {
-            roll_up(set, readings, fleet).map(move |(of, values)| Distribution {
-                field,
-                of,
+        pairs.into_iter().flat_map(move |(set, metric, readings)| {
+            roll_up(set, readings, fleet).map(move |(subject, values)| Distribution {
+                metric,
+                subject,
                 values,
             })
         })
@@ -325,7 +173,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::catalog;
+    use crate::due::period::Periods;
+    use crate::gpu::collect::{Collector, Readings};
+    use crate::gpu::dropped::{DropReason, Dropped};
+    use crate::gpu::metric;
+    use crate::gpu::reading::Sample;
 
     const START: i64 = 1_700_000_040;
     const TWO_MINUTES: Periods = Periods {
@@ -349,29 +201,25 @@ mod tests {
     struct Read {
         readings: Readings<'static>,
         fleet: Fleet,
-        merged: BTreeSet<(u32, u32)>,
     }
 
     /// All series bear the UUID.
     fn read_with_uuids(uuid: &str, series: &[Series]) -> Read {
-        let field = catalog::find("DCGM_FI_DEV_GPU_UTIL").unwrap();
-        let mut fleet = Fleet::new(&["instance_id".to_owned()]);
-        let mut readings = Readings::new(TWO_MINUTES, Vec::leak(vec![field]));
-        for ([gpu, mig, instance_id], samples) in series {
-            let gpu = fleet.identify(&[gpu, mig, uuid, instance_id].map(str::to_owned));
-            let samples: Vec<Sample> = samples
-                .iter()
-                .map(|(at, value)| (START * 1_000 + at, *value))
-                .collect();
-            readings.take(0, gpu, &samples);
-        }
-        readings.sort(0);
-        let merged = readings.merge_aliases(&fleet);
-        Read {
-            readings,
-            fleet,
-            merged,
-        }
+        let metric = metric::find("DCGM_FI_DEV_GPU_UTIL").unwrap();
+        let mut fleet = Fleet::new(&["instance_id".to_owned()], |_| true);
+        let mut collector = Collector::new(TWO_MINUTES, Vec::leak(vec![metric]));
+        collector.take_reply(0, |take| {
+            for ([gpu, mig, instance_id], samples) in series {
+                let gpu = fleet.identify(&[gpu, mig, uuid, instance_id].map(str::to_owned));
+                let samples: Vec<Sample> = samples
+                    .iter()
+                    .map(|(at, value)| (START * 1_000 + at, *value))
+                    .collect();
+                take(gpu, &samples);
+            }
+        });
+        let readings = collector.finish(&fleet);
+        Read { readings, fleet }
     }
 
     impl Read {
@@ -454,11 +302,11 @@ mod tests {
             .map(|index| read.minute(index))
             .iter()
             .flat_map(|minute| minute.distributions(&[DimensionSet::Gpu]))
-            .map(|one| one.of)
+            .map(|one| one.subject)
             .collect();
         let a = Subject::Gpu(read.fleet.gpu(1));
         assert_eq!(names, [a, a]);
-        assert_eq!(read.merged, BTreeSet::from([(1, 0), (1, 2)]));
+        assert_eq!(read.readings.aliases, BTreeSet::from([(1, 0), (1, 2)]));
     }
 
     #[test]
@@ -468,11 +316,14 @@ mod tests {
         let read = read_with_uuids("GPU-1", &series);
         assert_eq!(read.values(0, DimensionSet::Gpu), [[(1.0, 1)], [(1.0, 1)]]);
         assert_eq!(read.minute(0).gpus(), 1);
-        assert_eq!(read.merged, BTreeSet::from([(0, 1)]));
+        assert_eq!(read.readings.aliases, BTreeSet::from([(0, 1)]));
         // One after the other they may well have had it: EC2 gave the board to another instance.
         let moved = [(0, ids[0]), (60_000, ids[1])];
         let moved = moved.map(|(at, id)| (["0", "", id], vec![(at, 1.0)]));
-        assert_eq!(read_with_uuids("GPU-1", &moved).merged, BTreeSet::new());
+        assert_eq!(
+            read_with_uuids("GPU-1", &moved).readings.aliases,
+            BTreeSet::new()
+        );
     }
 
     #[test]
@@ -483,7 +334,7 @@ mod tests {
             (["1", "", "i-a"], vec![(0, 30.0)]),
         ]);
         assert_eq!(read.minute(0).gpus(), 2);
-        assert_eq!(read.minute(0).metrics(DimensionSet::Gpu), 3);
+        assert_eq!(read.minute(0).count_metrics(DimensionSet::Gpu), 3);
         assert_eq!(
             read.values(0, DimensionSet::Instance),
             [[(10.0, 1), (20.0, 1), (30.0, 1)]]
@@ -516,7 +367,7 @@ mod tests {
         let read = read(&[(["0", "", "i-a"], vec![(0, 1.0)])]);
         assert_eq!(read.minute(1).distributions(&EVERY_SET).count(), 0);
         assert_eq!((read.minute(1).gpus(), read.minute(1).samples()), (0, 0));
-        assert_eq!(read.minute(1).metrics(DimensionSet::Cluster), 0);
+        assert_eq!(read.minute(1).count_metrics(DimensionSet::Cluster), 0);
     }
 
     proptest! {
@@ -537,7 +388,7 @@ mod tests {
                 values.sort_unstable_by(f64::total_cmp);
                 for set in EVERY_SET {
                     let of_set: Vec<_> = read.minute(minute).distributions(&[set]).collect();
-                    prop_assert_eq!(of_set.len(), read.minute(minute).metrics(set));
+                    prop_assert_eq!(of_set.len(), read.minute(minute).count_metrics(set));
                     let mut weighed: Vec<f64> = of_set
                         .iter()
                         .flat_map(|one| &one.values)

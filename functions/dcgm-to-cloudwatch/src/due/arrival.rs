@@ -10,15 +10,15 @@
 
 /// Distance between two looks. It is half of the lookback, so that a series that stops without ending
 /// is seen once more at least this long after its last sample.
-pub const STEP_SECONDS: i64 = 150;
+pub(crate) const STEP_SECONDS: i64 = 150;
 
 /// How long the late samples of one source hold back the others. A source that is further behind is
 /// left out of the decision: its Prometheus may be gone for good.
-pub const PATIENCE_SECONDS: i64 = 600;
+pub(crate) const PATIENCE_SECONDS: i64 = 600;
 
 /// What the looks up to some moment found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Arrivals {
+pub(crate) struct Arrivals {
     /// Every source whose series have not ended, with the time of its slowest series' newest sample,
     /// in seconds since the epoch.
     sources: Vec<(String, i64)>,
@@ -27,7 +27,7 @@ pub struct Arrivals {
 impl Arrivals {
     /// Takes in one source: the moments of the looks that saw it, in milliseconds, each with the time
     /// of its newest sample then, in seconds. `until` is the moment of the last look of all.
-    pub fn take(&mut self, name: &str, looks: &[(i64, f64)], until: i64) {
+    pub(crate) fn take(&mut self, name: &str, looks: &[(i64, f64)], until: i64) {
         let Some((seen, newest)) = looks.last() else {
             return;
         };
@@ -39,17 +39,17 @@ impl Arrivals {
     }
 
     /// When the newest sample of all was taken; none where no source was seen.
-    pub fn newest(&self) -> Option<i64> {
+    pub(crate) fn newest(&self) -> Option<i64> {
         self.sources.iter().map(|(_, newest)| *newest).max()
     }
 
     /// How far the slowest source has come that the others wait for.
-    pub fn slowest(&self) -> Option<i64> {
+    pub(crate) fn slowest(&self) -> Option<i64> {
         self.awaited().map(|(_, newest)| newest).min()
     }
 
     /// Those of the sources waited for that have come no further than `time`.
-    pub fn behind(&self, time: i64) -> impl Iterator<Item = &str> {
+    pub(crate) fn behind(&self, time: i64) -> impl Iterator<Item = &str> {
         self.awaited()
             .filter(move |(_, newest)| *newest < time)
             .map(|(name, _)| name)

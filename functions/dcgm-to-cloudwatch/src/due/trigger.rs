@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::period::{Cadence, MAX_PERIODS, Periods, oldest_accepted};
+use super::period::{Cadence, MAX_PERIODS, Periods};
 
 /// An event that is older asks for nothing that CloudWatch would take.
 const MAX_AGE: TimeDelta = TimeDelta::days(14);
@@ -19,7 +19,7 @@ const ACCEPTED: &str = r#"accepted are an EventBridge event, no payload, {}, {"s
 /// How a run came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
+pub(crate) enum Mode {
     /// By EventBridge.
     Scheduled,
     /// By hand.
@@ -30,21 +30,21 @@ pub enum Mode {
 
 /// An event understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trigger {
+pub(crate) struct Trigger {
     /// How the run came to be.
-    pub mode: Mode,
+    pub(crate) mode: Mode,
     /// Compute and tell, but publish nothing.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// The moment the run stands for, in seconds since the epoch.
-    pub now: i64,
+    pub(crate) now: i64,
     /// The periods a backfill names.
-    pub backfill: Option<Periods>,
+    pub(crate) backfill: Option<Periods>,
 }
 
 /// A payload of no accepted form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}; {ACCEPTED}")]
-pub struct InvalidEvent(String);
+pub(crate) struct InvalidEvent(String);
 
 /// A run by hand.
 #[derive(Debug, Default, Deserialize)]
@@ -56,13 +56,15 @@ struct ByHand {
 }
 
 impl Trigger {
-    /// Reads a payload. `clock` is the time it arrived.
+    /// Reads a payload. `clock` is the time it arrived; what is before `oldest`, in seconds since the
+    /// epoch, can no longer be published.
     ///
     /// # Errors
     /// Names the field that is wrong, and the accepted forms.
-    pub fn read(
+    pub(crate) fn read(
         payload: Value,
         clock: DateTime<Utc>,
+        oldest: i64,
         cadence: &Cadence,
     ) -> Result<Self, InvalidEvent> {
         let is_scheduled = ["detail-type", "source", "time"]
@@ -71,7 +73,7 @@ impl Trigger {
         if is_scheduled {
             scheduled(payload, clock)
         } else {
-            by_hand(payload, clock, cadence)
+            by_hand(payload, clock, oldest, cadence)
         }
     }
 }
@@ -99,6 +101,7 @@ fn scheduled(mut payload: Value, clock: DateTime<Utc>) -> Result<Trigger, Invali
 fn by_hand(
     payload: Value,
     clock: DateTime<Utc>,
+    oldest: i64,
     cadence: &Cadence,
 ) -> Result<Trigger, InvalidEvent> {
     let ByHand {
@@ -146,7 +149,7 @@ fn by_hand(
             "from start to end there are {count} periods, and a reply has room for {MAX_PERIODS}; ask \
              for a part of them"
         ))
-    } else if periods.start < oldest_accepted(now) {
+    } else if periods.start < oldest {
         let why = "start is over 14 days ago, less the 15 minutes that a run may take: CloudWatch \
                    takes nothing older";
         Some(why.to_owned())
@@ -195,8 +198,12 @@ mod tests {
         "2026-11-22T10:00:30Z".parse().unwrap()
     }
 
+    fn oldest() -> i64 {
+        clock().timestamp() - 14 * 86_400 + 900
+    }
+
     fn read(payload: Value) -> Result<Trigger, String> {
-        Trigger::read(payload, clock(), &CADENCE).map_err(|error| error.to_string())
+        Trigger::read(payload, clock(), oldest(), &CADENCE).map_err(|error| error.to_string())
     }
 
     fn seconds(time: &str) -> i64 {
@@ -280,7 +287,7 @@ mod tests {
             ..CADENCE
         };
         let payload = json!({"start": "2026-11-21T12:00:00Z", "end": "2026-11-22T00:00:00Z"});
-        let error = Trigger::read(payload, clock(), &seconds)
+        let error = Trigger::read(payload, clock(), oldest(), &seconds)
             .unwrap_err()
             .to_string();
         assert!(error.contains("43200 periods"), "{error}");

@@ -1,6 +1,6 @@
 //! What a set of CloudWatch metrics costs a month, and which dimension sets a cap leaves.
 
-use crate::config::DimensionSet;
+use crate::gpu::rollup::DimensionSet;
 
 /// US dollars a metric and month, by tier: `(metrics in the tier, price)`. List prices of
 /// us-east-1 (<https://aws.amazon.com/cloudwatch/pricing/>, read November 2026); the ten free
@@ -14,7 +14,7 @@ const TIERS: [(u64, f64); 4] = [
 
 /// The monthly list price of that many custom metrics published all month long. CloudWatch
 /// prorates by the hour: a metric that gets data for 8 hours a day costs a third.
-pub fn monthly_usd(metrics: u64) -> f64 {
+pub(crate) fn monthly_usd(metrics: u64) -> f64 {
     let mut left = metrics;
     let mut usd = 0.0;
     for (size, price) in TIERS {
@@ -25,15 +25,15 @@ pub fn monthly_usd(metrics: u64) -> f64 {
     (usd * 100.0).round() / 100.0
 }
 
-/// The dimension sets, given from fine to coarse, that keep a period within `most` metrics, and how
-/// many metrics those are: the finest are left out first. `metrics` tells how many a set makes.
-pub fn affordable(
+/// The dimension sets, given from fine to coarse, that keep a period within `limit` metrics, and how
+/// many metrics those are. The finest sets are left out first. `metrics` is how many a set makes.
+pub(crate) fn affordable(
     sets: &[DimensionSet],
     metrics: impl Fn(DimensionSet) -> usize,
-    most: usize,
+    limit: usize,
 ) -> (&[DimensionSet], usize) {
     let of_set: Vec<usize> = sets.iter().map(|set| metrics(*set)).collect();
-    // The one besides is `GPUsReporting`.
+    // +1 for `GPUsReporting`, which is always published.
     (0..=sets.len())
         .map(|left_out| {
             (
@@ -41,7 +41,7 @@ pub fn affordable(
                 1 + of_set[left_out..].iter().sum::<usize>(),
             )
         })
-        .find(|(_, metrics)| *metrics <= most)
+        .find(|(_, metrics)| *metrics <= limit)
         .unwrap_or((&[], 1))
 }
 
@@ -67,11 +67,11 @@ mod tests {
             (7, &[Cluster], 7),
             (6, &[], 1),
         ];
-        for (most, sets, count) in rows {
+        for (limit, sets, count) in rows {
             assert_eq!(
-                affordable(&all, metrics, most),
+                affordable(&all, metrics, limit),
                 (sets, count),
-                "at most {most}"
+                "at most {limit}"
             );
         }
     }

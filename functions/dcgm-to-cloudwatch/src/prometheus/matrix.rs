@@ -4,10 +4,8 @@
 
 use std::fmt;
 
+use crate::gpu::reading::Sample;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
-/// One raw sample: milliseconds since the epoch, and the value (NaN where it is no number).
-pub type Sample = (i64, f64);
 
 /// Reads a whole answer to a range-selector query. `each` gets every series of the matrix: the
 /// values of `labels`, in their order, empty where the series lacks one, and its samples, oldest
@@ -15,7 +13,7 @@ pub type Sample = (i64, f64);
 ///
 /// # Errors
 /// The bytes are not such an answer, or end too early.
-pub fn read(
+pub(crate) fn read(
     answer: &[u8],
     labels: &[String],
     each: impl FnMut(&[String], &[Sample]),

@@ -1,64 +1,61 @@
 //! Which periods are due: period length, settle time, catch-up. Times are whole seconds since the
 //! epoch; periods are half-open and aligned to it.
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 /// Within this many seconds of leaving the catch-up window, a period is published even if incomplete.
 const LAST_CHANCE_SECONDS: i64 = 600;
 /// A source that has come this close to a period's end has sent all of the period's samples. It is
 /// dcgm-exporter's default collection interval, so that samples are seldom further apart.
 const SCRAPE_SECONDS: i64 = 30;
-/// CloudWatch refuses samples that are older than two weeks; the rest is for the run itself, which
-/// may last 15 minutes until it comes to send them.
-/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html>
-const ACCEPTED_SECONDS: i64 = 14 * 86_400 - 900;
-
 /// Periods of one run. Lambda refuses a reply of over 6 MB, and each period takes up to 150 bytes of it.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
-pub const MAX_PERIODS: usize = 40_000;
+pub(crate) const MAX_PERIODS: usize = 40_000;
 
 /// How time is cut into published periods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cadence {
+pub(crate) struct Cadence {
     /// Length of a period.
-    pub period_seconds: i64,
+    pub(crate) period_seconds: i64,
     /// A period is published only once it ended this long ago.
-    pub settle_seconds: i64,
+    pub(crate) settle_seconds: i64,
     /// How far back a run fills in what earlier runs missed.
-    pub max_catch_up_seconds: i64,
+    pub(crate) max_catch_up_seconds: i64,
 }
 
 /// `[start, end)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Period {
+pub(crate) struct Period {
     /// First second.
-    pub start: i64,
+    pub(crate) start: i64,
     /// First second after it.
-    pub end: i64,
+    pub(crate) end: i64,
 }
 
 /// Consecutive periods of one length; none when `start == end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Periods {
+pub(crate) struct Periods {
     /// Start of the first.
-    pub start: i64,
+    pub(crate) start: i64,
     /// End of the last.
-    pub end: i64,
+    pub(crate) end: i64,
     /// Length of each.
-    pub length: i64,
+    pub(crate) length: i64,
 }
 
 impl Periods {
     /// How many.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         usize::try_from((self.end - self.start) / self.length).unwrap_or(0)
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Each, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = Period> + use<> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Period> + use<> {
         let length = self.length;
         (0..self.len() as i64).map({
             let first = self.start;
@@ -70,7 +67,7 @@ impl Periods {
     }
 
     /// The oldest `count` of them, and the rest.
-    pub fn split_at(&self, count: usize) -> (Self, Self) {
+    pub(crate) fn split_at(&self, count: usize) -> (Self, Self) {
         let middle = self.start + count.min(self.len()) as i64 * self.length;
         (
             Self {
@@ -88,15 +85,14 @@ impl Periods {
 impl Cadence {
     /// All whole periods that have settled by `now` and come after the watermark, no further back
     /// than the catch-up bound; without a watermark those of the last minute, or the last one
-    /// period if that is longer. `clock` is the wall clock, by which CloudWatch refuses what is too
-    /// old.
-    pub fn due(&self, now: i64, clock: i64, watermark: Option<i64>) -> Periods {
+    /// period if that is longer. None begins before `oldest`, which can no longer be published.
+    pub(crate) fn due(&self, now: i64, oldest: i64, watermark: Option<i64>) -> Periods {
         let end = self.floor(now - self.settle_seconds);
         let start = match watermark {
             None => end - self.period_seconds.max(60),
             Some(watermark) => self.ceil(watermark).clamp(end - self.reach(), end),
         };
-        let oldest = self.ceil(oldest_accepted(clock)).min(end);
+        let oldest = self.ceil(oldest).min(end);
         Periods {
             start: start.max(oldest),
             end,
@@ -108,7 +104,7 @@ impl Cadence {
     /// that ended long ago may still lack some. `slowest` is how far the slowest source has come,
     /// `newest` the time of the newest sample of all. A period waits for samples that are
     /// SETTLE_SECONDS younger than its end, or until it is about to leave the catch-up window.
-    pub fn arrived(&self, due: Periods, newest: i64, slowest: i64) -> Periods {
+    pub(crate) fn arrived(&self, due: Periods, newest: i64, slowest: i64) -> Periods {
         let has_news = newest >= due.start;
         let is_late = slowest < self.awaited(due);
         if !(has_news && is_late) {
@@ -123,12 +119,12 @@ impl Cadence {
     }
 
     /// How far a source has to have come so that it has sent all samples of the `due` periods.
-    pub fn awaited(&self, due: Periods) -> i64 {
+    pub(crate) fn awaited(&self, due: Periods) -> i64 {
         due.end - due.length.min(SCRAPE_SECONDS)
     }
 
     /// The whole periods that cover `[start, end)`.
-    pub fn covering(&self, start: i64, end: i64) -> Periods {
+    pub(crate) fn covering(&self, start: i64, end: i64) -> Periods {
         Periods {
             start: self.floor(start),
             end: self.ceil(end),
@@ -137,7 +133,7 @@ impl Cadence {
     }
 
     /// How far back from the newest settled period a run looks.
-    pub fn reach(&self) -> i64 {
+    pub(crate) fn reach(&self) -> i64 {
         self.floor(self.max_catch_up_seconds)
             .max(self.period_seconds)
     }
@@ -151,9 +147,11 @@ impl Cadence {
     }
 }
 
-/// The oldest time that CloudWatch accepts, whenever a run that begins at `clock` sends it.
-pub fn oldest_accepted(clock: i64) -> i64 {
-    clock - ACCEPTED_SECONDS
+/// A time, in seconds since the epoch, as RFC 3339 has it.
+pub(crate) fn rfc3339(time: i64) -> String {
+    DateTime::<Utc>::from_timestamp(time, 0)
+        .unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]
@@ -169,7 +167,7 @@ mod tests {
     };
 
     fn due(now: i64, watermark: Option<i64>) -> (i64, i64) {
-        let periods = MINUTE.due(now, now, watermark);
+        let periods = MINUTE.due(now, 0, watermark);
         (periods.start, periods.end)
     }
 
@@ -186,13 +184,13 @@ mod tests {
             period_seconds: 5,
             ..MINUTE
         };
-        assert_eq!(short.due(6_000, 6_000, None).len(), 12);
+        assert_eq!(short.due(6_000, 0, None).len(), 12);
         let long = Cadence {
             period_seconds: 300,
             ..MINUTE
         };
         assert_eq!(
-            long.due(6_000, 6_000, None),
+            long.due(6_000, 0, None),
             Periods {
                 start: 5_400,
                 end: 5_700,
@@ -210,10 +208,7 @@ mod tests {
     #[test]
     fn a_watermark_ahead_of_the_settled_time_leaves_nothing_due() {
         for ahead in [59_940, 59_941, 60_000, 1_000_000] {
-            assert!(
-                MINUTE.due(60_000, 60_000, Some(ahead)).is_empty(),
-                "{ahead}"
-            );
+            assert!(MINUTE.due(60_000, 0, Some(ahead)).is_empty(), "{ahead}");
         }
     }
 
@@ -237,23 +232,16 @@ mod tests {
     }
 
     #[test]
-    fn what_cloudwatch_no_longer_takes_is_not_due() {
-        let all = Cadence {
-            max_catch_up_seconds: 1_209_600,
-            ..MINUTE
-        };
+    fn what_can_no_longer_be_published_is_not_due() {
         let now = 1_700_000_040;
-        let due = all.due(now, now, Some(now - 16 * 86_400));
-        assert_eq!(due.start, now - 14 * 86_400 + 900);
-        assert_eq!(due.end, now - 60);
-        // An event that stands for the past is judged by the clock.
-        let late = all.due(now - 14 * 86_400, now, Some(now - 16 * 86_400));
-        assert!(late.is_empty());
+        let due = MINUTE.due(now, now - 3_601, Some(now - 7_200));
+        assert_eq!((due.start, due.end), (now - 3_600, now - 60));
+        assert!(MINUTE.due(now, now + 60, Some(now - 7_200)).is_empty());
     }
 
     #[test]
     fn what_arrives_late_settles_by_the_slowest_source() {
-        let due = MINUTE.due(1_700_000_000, 1_700_000_000, Some(1_699_998_000));
+        let due = MINUTE.due(1_700_000_000, 0, Some(1_699_998_000));
         let until = |newest, slowest| MINUTE.arrived(due, newest, slowest).end;
         assert_eq!((due.start, due.end), (1_699_998_000, 1_699_999_920));
         let rows = [
@@ -280,7 +268,7 @@ mod tests {
         }
         let nothing_new = due.start - 10;
         assert_eq!(until(nothing_new, nothing_new), due.end);
-        let all = MINUTE.due(1_700_000_000, 1_700_000_000, Some(0));
+        let all = MINUTE.due(1_700_000_000, 0, Some(0));
         let last_chance = MINUTE.arrived(all, all.start + 30, all.start + 30);
         assert_eq!(last_chance.end, all.start + 600);
     }

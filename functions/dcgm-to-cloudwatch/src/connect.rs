@@ -1,0 +1,58 @@
+//! The clients of the function, over one HTTP client.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+
+use crate::cloudwatch::gzip;
+use crate::config::Config;
+use crate::handler::Function;
+use crate::prometheus::client::Client;
+use crate::prometheus::source::Source;
+use crate::watermark::Watermark;
+
+/// The function that a configuration describes, with the clients it needs.
+///
+/// # Errors
+/// No credentials, or no root certificates.
+pub async fn connect(config: Config) -> Result<Function, Box<dyn Error + Send + Sync>> {
+    let http = startup::http_client().build()?;
+    let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(startup::sdk_http(http.clone()))
+        // Five tries within some 15 s: a minute's schedule has no use for longer patience, the
+        // next run catches up.
+        .retry_config(RetryConfig::standard().with_max_attempts(5))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .operation_attempt_timeout(Duration::from_secs(10))
+                .build(),
+        )
+        .load()
+        .await;
+    let credentials = aws
+        .credentials_provider()
+        .ok_or("no AWS credentials are configured")?;
+    let client = Client::new(
+        config.workspace.clone(),
+        config.amp_region.clone(),
+        credentials,
+        http,
+        config.budget,
+    );
+    let source = Source::new(
+        client,
+        config.metrics.clone(),
+        config.series_selector.clone(),
+        config.instance_id_labels.clone(),
+        config.budget.readings,
+    );
+    let cloudwatch = aws_sdk_cloudwatch::Client::from_conf(gzip::fast(&aws).build());
+    let watermark = config
+        .watermark_parameter
+        .clone()
+        .map(|parameter| Watermark::new(aws_sdk_ssm::Client::new(&aws), parameter));
+    Ok(Function::new(config, source, cloudwatch, watermark))
+}

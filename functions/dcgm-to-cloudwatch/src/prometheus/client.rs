@@ -1,0 +1,332 @@
+//! The signed request, and patience with a service that is busy.
+
+use std::error::Error;
+use std::io::Read;
+use std::time::{Duration, SystemTime};
+
+use amp::WorkspaceUrl;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use reqwest::{Response, StatusCode};
+use tokio::time::Instant;
+
+use super::pace::Budget;
+use super::query::Query;
+use super::reply::{Reply, decoder};
+use crate::error::{Cause, RunError};
+
+/// AMP itself gives a query up after 2 minutes and says so; asking again before that has it work
+/// on both. A peer that is gone is found sooner by reqwest's TCP keep-alive.
+/// <https://docs.aws.amazon.com/prometheus/latest/userguide/AMP_quotas.html>
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(125);
+/// Status 500 on this many attempts in a row for several periods: fewer are asked for. It may be a limit
+/// inside of AMP that the answer does not name.
+const MAX_INTERNAL_ERRORS: u32 = 2;
+/// Between attempts.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// An error's text is read no further than this.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+const MAX_ERROR_CHARS: usize = 1_000;
+
+/// Why there is no reply that can be used.
+#[derive(Debug)]
+pub(crate) enum QueryError {
+    /// More than AMP or this function can take at once. Retry with a smaller range.
+    TooMuch(RunError),
+    /// A smaller range fails too.
+    Failed(RunError),
+}
+
+impl QueryError {
+    /// An answer that is damaged, or not Prometheus's.
+    pub(crate) fn unreadable(error: &dyn Error) -> Self {
+        let what = format!("the answer can't be read: {error}");
+        Self::Failed(RunError::AmpUnavailable(what.into()))
+    }
+
+    /// Over a limit of the function's own.
+    pub(crate) fn too_much(what: String) -> Self {
+        Self::TooMuch(RunError::AmpRejected(what.into()))
+    }
+}
+
+/// A client of one AMP workspace.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    workspace: WorkspaceUrl,
+    region: String,
+    credentials: SharedCredentialsProvider,
+    http: reqwest::Client,
+    budget: Budget,
+}
+
+impl Client {
+    /// A client that signs for `region` with what `credentials` gives at each request, and takes no
+    /// reply over `budget`.
+    pub(crate) fn new(
+        workspace: WorkspaceUrl,
+        region: String,
+        credentials: SharedCredentialsProvider,
+        http: reqwest::Client,
+        budget: Budget,
+    ) -> Self {
+        Self {
+            workspace,
+            region,
+            credentials,
+            http,
+            budget,
+        }
+    }
+
+    /// Asks again and again until `deadline` while AMP is busy or out of reach.
+    ///
+    /// # Errors
+    /// `Throttled` or `AmpUnavailable` when time is up, `AmpRejected` or `AccessDenied` at once, and
+    /// at once what is too much.
+    pub(crate) async fn query(
+        &self,
+        query: &Query,
+        deadline: Instant,
+    ) -> Result<Reply, QueryError> {
+        let mut delays = startup::backoff(FIRST_DELAY, LONGEST_DELAY);
+        let mut internal_errors = 0;
+        loop {
+            let failure = match self.attempt(query, deadline).await {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => failure,
+            };
+            let (error, retry_after) = match failure {
+                Failure::Last(error) => return Err(error),
+                Failure::Internal(error) => {
+                    internal_errors += 1;
+                    if query.is_divisible && internal_errors >= MAX_INTERNAL_ERRORS {
+                        return Err(QueryError::TooMuch(error));
+                    }
+                    (error, Duration::ZERO)
+                }
+                Failure::Transient { error, retry_after } => (error, retry_after),
+            };
+            let delay = delays.next().unwrap_or_default().max(retry_after);
+            if Instant::now() + delay >= deadline {
+                return Err(QueryError::Failed(error));
+            }
+            tracing::debug!(
+                error = startup::error_chain(&error),
+                query = query.text(),
+                "asking AMP again in {delay:?}"
+            );
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn attempt(&self, query: &Query, deadline: Instant) -> Result<Reply, Failure> {
+        let request = self.signed(query).await?;
+        let until = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
+        let answered = tokio::time::timeout_at(until, async {
+            let response = self
+                .http
+                .execute(request)
+                .await
+                .map_err(Failure::transport)?;
+            let status = response.status();
+            if status.is_success() {
+                Reply::read(response, self.budget).await
+            } else {
+                Err(self.refusal(status, response).await)
+            }
+        });
+        answered.await.unwrap_or_else(|_| Err(Failure::timed_out()))
+    }
+
+    async fn signed(&self, query: &Query) -> Result<reqwest::Request, Failure> {
+        let credentials = self
+            .credentials
+            .provide_credentials()
+            .await
+            .map_err(|error| Failure::last(RunError::AccessDenied(Box::new(error))))?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "AMP takes a signature for five minutes only"
+        )]
+        let now = SystemTime::now();
+        let url = format!("{}/api/v1/{}", self.workspace, query.call);
+        // In a form body no character of PromQL can be encoded in two ways, as in a signed URL.
+        let body = reqwest::Url::parse_with_params("form:", &query.form)
+            .ok()
+            .and_then(|form| form.query().map(str::to_owned))
+            .unwrap_or_default();
+        let mut headers = signature(&url, &body, credentials, &self.region, now)
+            .map_err(|error| Failure::last(RunError::AccessDenied(error)))?;
+        headers.insert(CONTENT_TYPE, FORM);
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        self.http
+            .post(&url)
+            .headers(headers)
+            .body(body)
+            .build()
+            .map_err(Failure::transport)
+    }
+
+    async fn refusal(&self, status: StatusCode, response: Response) -> Failure {
+        let retry_after = retry_after(response.headers());
+        let text = prometheus_error(response).await;
+        let cause = Cause::from(match &text {
+            Some(text) => format!("HTTP {}: {text}", status.as_u16()),
+            None => format!("HTTP {}", status.as_u16()),
+        });
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => Failure::Transient {
+                error: RunError::Throttled(format!("AMP: {cause}").into()),
+                retry_after,
+            },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Failure::last(RunError::AccessDenied(self.missing_permission().into()))
+            }
+            StatusCode::NOT_FOUND => Failure::last(RunError::AmpRejected(
+                format!(
+                    "no workspace {} in {}",
+                    self.workspace.workspace_id(),
+                    self.region
+                )
+                .into(),
+            )),
+            // AMP's limits on time, series, samples and bytes of one query.
+            // https://docs.aws.amazon.com/prometheus/latest/userguide/AMP-troubleshooting.html
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+                Failure::Last(QueryError::TooMuch(RunError::AmpRejected(cause)))
+            }
+            StatusCode::INTERNAL_SERVER_ERROR => {
+                if text.is_some_and(|text| is_over_message_limit(&text)) {
+                    Failure::Last(QueryError::TooMuch(RunError::AmpRejected(cause)))
+                } else {
+                    Failure::Internal(RunError::AmpUnavailable(cause))
+                }
+            }
+            _ if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+                Failure::Transient {
+                    error: RunError::AmpUnavailable(cause),
+                    retry_after,
+                }
+            }
+            _ => Failure::last(RunError::AmpRejected(cause)),
+        }
+    }
+
+    fn missing_permission(&self) -> String {
+        format!(
+            "AMP answered 403: the function's role needs aps:QueryMetrics on workspace {} in {} \
+             (and its clock must be right to 5 minutes)",
+            self.workspace.workspace_id(),
+            self.region,
+        )
+    }
+}
+
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+
+/// The headers that sign a form `body` for AMP.
+fn signature(
+    url: &str,
+    body: &str,
+    credentials: aws_credential_types::Credentials,
+    region: &str,
+    now: SystemTime,
+) -> Result<HeaderMap, Cause> {
+    let identity = credentials.into();
+    let parameters = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name("aps")
+        .time(now)
+        .settings(SigningSettings::default())
+        .build()?
+        .into();
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let body = SignableBody::Bytes(body.as_bytes());
+    let request = SignableRequest::new("POST", url, form.into_iter(), body)?;
+    let (instructions, _) = sign(request, &parameters)?.into_parts();
+    let mut headers = HeaderMap::new();
+    for (name, value) in instructions.headers() {
+        let mut value = HeaderValue::from_str(value)?;
+        value.set_sensitive(true);
+        headers.insert(HeaderName::from_bytes(name.as_bytes())?, value);
+    }
+    Ok(headers)
+}
+
+/// An attempt that failed.
+pub(super) enum Failure {
+    /// The next one may succeed.
+    Transient {
+        error: RunError,
+        retry_after: Duration,
+    },
+    /// Status 500: the next one may succeed, or AMP can't take so much at once.
+    Internal(RunError),
+    Last(QueryError),
+}
+
+/// AMP is built on Cortex, whose parts limit the messages between them. A reply over that limit is
+/// reported as an internal error: <https://github.com/cortexproject/cortex/issues/913>
+fn is_over_message_limit(text: &str) -> bool {
+    ["ResourceExhausted", "larger than max"]
+        .iter()
+        .any(|sign| text.contains(sign))
+}
+
+impl Failure {
+    fn last(error: RunError) -> Self {
+        Self::Last(QueryError::Failed(error))
+    }
+
+    fn unavailable(cause: Cause) -> Self {
+        Self::Transient {
+            error: RunError::AmpUnavailable(cause),
+            retry_after: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn transport(error: reqwest::Error) -> Self {
+        Self::unavailable(error.into())
+    }
+
+    fn timed_out() -> Self {
+        Self::unavailable("no answer in time".into())
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Duration {
+    headers
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map_or(Duration::ZERO, Duration::from_secs)
+}
+
+/// The `error` of a Prometheus error reply. Gateways answer in other forms; those are not passed on,
+/// they may hold anything.
+async fn prometheus_error(mut response: Response) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct ErrorReply {
+        error: String,
+    }
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ERROR_BYTES {
+            return None;
+        }
+    }
+    let reader = decoder(response.headers(), &body[..]);
+    let reply: ErrorReply = serde_json::from_reader(reader.take(MAX_ERROR_BYTES as u64)).ok()?;
+    let one_line = reply
+        .error
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c });
+    Some(one_line.take(MAX_ERROR_CHARS).collect())
+}
