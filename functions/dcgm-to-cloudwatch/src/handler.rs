@@ -25,7 +25,7 @@ use crate::gpu::collect::Readings;
 use crate::gpu::dropped::DropReason;
 use crate::gpu::identity::Fleet;
 use crate::gpu::rollup::{DimensionSet, PeriodReadings};
-use crate::prometheus::client::QueryError;
+use crate::prometheus::error::QueryError;
 use crate::prometheus::pace::Pace;
 use crate::prometheus::source::Source;
 use crate::report::Report;

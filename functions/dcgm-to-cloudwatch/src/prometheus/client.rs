@@ -1,22 +1,19 @@
 //! The signed request, and patience with a service that is busy.
 
-use std::error::Error;
-use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use amp::WorkspaceUrl;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
+use super::error::{Failure, QueryError, is_over_message_limit, prometheus_error, retry_after};
 use super::pace::Budget;
 use super::query::Query;
-use super::reply::{Reply, decoder};
+use super::reply::Reply;
 use crate::error::{Cause, RunError};
 
 /// AMP itself gives a query up after 2 minutes and says so; asking again before that has it work
@@ -29,31 +26,6 @@ const MAX_INTERNAL_ERRORS: u32 = 2;
 /// Between attempts.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
-/// An error's text is read no further than this.
-const MAX_ERROR_BYTES: usize = 64 << 10;
-const MAX_ERROR_CHARS: usize = 1_000;
-
-/// Why there is no reply that can be used.
-#[derive(Debug)]
-pub(crate) enum QueryError {
-    /// More than AMP or this function can take at once. Retry with a smaller range.
-    TooMuch(RunError),
-    /// A smaller range fails too.
-    Failed(RunError),
-}
-
-impl QueryError {
-    /// An answer that is damaged, or not Prometheus's.
-    pub(crate) fn unreadable(error: &dyn Error) -> Self {
-        let what = format!("the answer can't be read: {error}");
-        Self::Failed(RunError::AmpUnavailable(what.into()))
-    }
-
-    /// Over a limit of the function's own.
-    pub(crate) fn too_much(what: String) -> Self {
-        Self::TooMuch(RunError::AmpRejected(what.into()))
-    }
-}
 
 /// A client of one AMP workspace.
 #[derive(Clone, Debug)]
@@ -258,75 +230,4 @@ fn signature(
         headers.insert(HeaderName::from_bytes(name.as_bytes())?, value);
     }
     Ok(headers)
-}
-
-/// An attempt that failed.
-pub(super) enum Failure {
-    /// The next one may succeed.
-    Transient {
-        error: RunError,
-        retry_after: Duration,
-    },
-    /// Status 500: the next one may succeed, or AMP can't take so much at once.
-    Internal(RunError),
-    Last(QueryError),
-}
-
-/// AMP is built on Cortex, whose parts limit the messages between them. A reply over that limit is
-/// reported as an internal error: <https://github.com/cortexproject/cortex/issues/913>
-fn is_over_message_limit(text: &str) -> bool {
-    ["ResourceExhausted", "larger than max"]
-        .iter()
-        .any(|sign| text.contains(sign))
-}
-
-impl Failure {
-    fn last(error: RunError) -> Self {
-        Self::Last(QueryError::Failed(error))
-    }
-
-    fn unavailable(cause: Cause) -> Self {
-        Self::Transient {
-            error: RunError::AmpUnavailable(cause),
-            retry_after: Duration::ZERO,
-        }
-    }
-
-    pub(super) fn transport(error: reqwest::Error) -> Self {
-        Self::unavailable(error.into())
-    }
-
-    fn timed_out() -> Self {
-        Self::unavailable("no answer in time".into())
-    }
-}
-
-fn retry_after(headers: &HeaderMap) -> Duration {
-    headers
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .map_or(Duration::ZERO, Duration::from_secs)
-}
-
-/// The `error` of a Prometheus error reply. Gateways answer in other forms; those are not passed on,
-/// they may hold anything.
-async fn prometheus_error(mut response: Response) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct ErrorReply {
-        error: String,
-    }
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_ERROR_BYTES {
-            return None;
-        }
-    }
-    let reader = decoder(response.headers(), &body[..]);
-    let reply: ErrorReply = serde_json::from_reader(reader.take(MAX_ERROR_BYTES as u64)).ok()?;
-    let one_line = reply
-        .error
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c });
-    Some(one_line.take(MAX_ERROR_CHARS).collect())
 }

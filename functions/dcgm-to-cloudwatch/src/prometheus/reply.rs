@@ -2,24 +2,12 @@
 
 use std::io::Read;
 
-use flate2::read::MultiGzDecoder;
 use reqwest::Response;
-use reqwest::header::{CONTENT_ENCODING, HeaderMap};
+use reqwest::header::HeaderMap;
 
-use super::client::{Failure, QueryError};
+use super::body::decoder;
+use super::error::{Failure, QueryError};
 use super::pace::Budget;
-
-/// Reads a body, decompressed where its headers say that it is compressed.
-pub(super) fn decoder<'a>(headers: &HeaderMap, body: &'a [u8]) -> Box<dyn Read + 'a> {
-    let is_gzip = headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"gzip"));
-    if is_gzip {
-        Box::new(MultiGzDecoder::new(body))
-    } else {
-        Box::new(body)
-    }
-}
 
 /// A whole reply as it came over the wire. Compressed, 10,000 nodes' worth is a few megabytes; it is
 /// decompressed only when its turn to be read has come.
@@ -35,7 +23,7 @@ impl Reply {
         let body = startup::body_within(&mut response, budget.reply)
             .await
             .map_err(Failure::transport)?
-            .ok_or_else(|| Failure::Last(over("compressed", budget.reply)))?;
+            .ok_or_else(|| Failure::Last(QueryError::too_large("compressed", budget.reply)))?;
         Ok(Self {
             headers: std::mem::take(response.headers_mut()),
             body,
@@ -53,15 +41,8 @@ impl Reply {
         json.read_to_end(buffer)
             .map_err(|e| QueryError::unreadable(&e))?;
         if buffer.len() > self.limit {
-            return Err(over("decompressed", self.limit));
+            return Err(QueryError::too_large("decompressed", self.limit));
         }
         Ok(buffer)
     }
-}
-
-fn over(how: &str, bytes: usize) -> QueryError {
-    QueryError::too_much(format!(
-        "a reply is over {} MiB {how}: narrow SERIES_SELECTOR, or give the function more memory",
-        bytes >> 20
-    ))
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
-use super::client::{Client, QueryError};
+use super::client::Client;
+use super::error::QueryError;
 use super::matrix;
 use super::pace::QUERIES_AT_ONCE;
 use super::query::{Query, Shard};
