@@ -44,7 +44,7 @@ const AUDIT_LIMIT: Duration = Duration::from_secs(5);
 /// How often a run saves the watermark, in case it is killed. SSM takes three writes a second:
 /// <https://docs.aws.amazon.com/general/latest/gr/ssm.html>
 const SAVE_INTERVAL: Duration = Duration::from_millis(500);
-/// A log line lists so many names.
+/// Number of names that a log line lists.
 const MAX_NAMES: usize = 3;
 
 /// The function: configuration and clients, made once.
@@ -199,7 +199,8 @@ impl<'a> Run<'a> {
         Ok(arrived)
     }
 
-    /// Reads and publishes, as much at once as memory allows. Whether the time was enough for all.
+    /// Reads and publishes all periods, as many at once as memory allows. Returns false if the time was not
+    /// enough.
     async fn publish_all(&mut self, mut due: Periods) -> Result<bool, RunError> {
         let config = &self.function.config;
         let mut fleet = Fleet::new(&config.instance_id_labels, is_dimension_value);
@@ -241,7 +242,8 @@ impl<'a> Run<'a> {
         Ok(readings)
     }
 
-    /// One period of the whole fleet was too much: smaller queries are left to try, once.
+    /// One period of the whole fleet was too much. Switches to queries by GPU index, if that is still left
+    /// to try.
     fn divide_fleet(&self, error: RunError) -> Result<(), RunError> {
         if !self.function.source.shard() {
             return Err(error);
@@ -251,7 +253,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Publishes period by period. Whether the time was enough for all.
+    /// Publishes period by period. Returns false if the time was not enough.
     async fn publish_range(
         &mut self,
         range: Periods,
@@ -330,7 +332,7 @@ impl<'a> Run<'a> {
         Ok(planned)
     }
 
-    /// Tells how many samples came after their period was published.
+    /// Counts samples that came after their period was published.
     async fn count_late(&mut self) {
         if !self.moves_watermark() {
             return;
@@ -355,7 +357,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Tells of time that no run has looked at, and none will.
+    /// Warns of time that no run has looked at and none will.
     fn warn_of_a_gap(&self) {
         let cadence = &self.function.config.cadence;
         if let Some((from, to)) = self.progress.gap(cadence.period_seconds) {
@@ -395,7 +397,7 @@ impl<'a> Run<'a> {
         report
     }
 
-    /// When everything but saving the watermark must have ended.
+    /// When everything but saving the watermark must have ended: the time limit less the reserve.
     fn end(&self) -> Instant {
         self.deadline.leaving(SAVE_RESERVE)
     }

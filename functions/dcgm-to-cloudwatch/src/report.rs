@@ -28,10 +28,10 @@ pub struct Report {
     pub(crate) dropped: Dropped,
     /// PutMetricData requests accepted.
     pub(crate) requests: u64,
-    /// Where the next run goes on.
+    /// End of the last published period, from which the next run goes on.
     #[serde(serialize_with = "as_rfc3339")]
     pub(crate) watermark: Option<i64>,
-    /// How long before the run's "now" the newest period published so far ended.
+    /// From the end of the newest published period to the run's "now".
     pub(crate) lag_seconds: i64,
     /// Whether every period that was due is dealt with.
     pub(crate) complete: bool,
@@ -61,7 +61,7 @@ pub(crate) struct PeriodReport {
 }
 
 impl Report {
-    /// Nothing done yet.
+    /// The report of a run that has done nothing yet.
     pub(crate) fn new(trigger: &Trigger) -> Self {
         Self {
             mode: trigger.mode,
@@ -79,8 +79,8 @@ impl Report {
         }
     }
 
-    /// Adds a period that is dealt with, and ended `lag` seconds before the run's "now". Whether it had
-    /// anything to publish.
+    /// Adds a period that ended `lag` seconds before the run's "now". Returns whether it had anything to
+    /// publish.
     pub(crate) fn add(
         &mut self,
         readings: &PeriodReadings<'_>,
@@ -111,7 +111,7 @@ impl Report {
         self.estimated_monthly_usd = monthly_usd(self.metrics as u64);
     }
 
-    /// Dimension sets were left out. Whether that is news.
+    /// Notes that dimension sets were left out. Returns false if that was known already.
     pub(crate) fn degrade(&mut self, sets: &[DimensionSet]) -> bool {
         let known = self.degraded.len();
         self.degraded.extend(sets);
@@ -120,7 +120,7 @@ impl Report {
         self.degraded.len() > known
     }
 
-    /// A datum that a dry run does not send.
+    /// Notes a datum that a dry run does not send.
     pub(crate) fn show(&mut self, datum: &Datum<'_>) {
         if let Some(shown) = self
             .datums
@@ -131,7 +131,7 @@ impl Report {
         }
     }
 
-    /// Logs the run, which took this long, in a line.
+    /// Writes the run's one line to the log.
     pub(crate) fn log(&self, duration: Duration) {
         let samples: usize = self.periods.iter().map(|period| period.samples).sum();
         let datums: u64 = self.periods.iter().map(|period| period.datums).sum();

@@ -1,4 +1,4 @@
-//! Where earlier runs left off, kept in an SSM parameter.
+//! The watermark in its SSM parameter.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use aws_sdk_ssm::types::ParameterType;
 use crate::due::progress::Mark;
 use crate::error::RunError;
 
-/// What a new parameter holds: SSM takes no empty value.
+/// Value of a new parameter: SSM accepts no empty one.
 const NONE_YET: &str = "none";
 
 /// The watermark of one function.
@@ -17,7 +17,7 @@ const NONE_YET: &str = "none";
 pub(crate) struct Watermark {
     client: Client,
     parameter: String,
-    /// A write that failed: the next run of this process need not publish those periods again.
+    /// A mark that could not be saved. The next run of this process goes on from it.
     unsaved: Mutex<Option<Mark>>,
 }
 
@@ -31,8 +31,8 @@ impl Watermark {
         }
     }
 
-    /// Where earlier runs left off; none where the parameter is not there or does not hold a time of
-    /// the past, which is told in the log.
+    /// How far earlier runs came. None, with a line in the log, if the parameter does not exist or holds no
+    /// time in the past.
     ///
     /// # Errors
     /// SSM did not answer, or not to this role.
@@ -69,8 +69,8 @@ impl Watermark {
         Ok(None)
     }
 
-    /// The newest watermark in the parameter's history. CloudFormation writes the parameter's first
-    /// value over it when anything of the resource changes, be it a tag of the stack.
+    /// The newest mark in the parameter's history. When anything of the parameter's resource changes, even
+    /// a tag of the stack, CloudFormation overwrites the parameter with its first value.
     async fn before_reset(&self, clock: i64) -> Option<Mark> {
         let parameter = &self.parameter;
         let request = self.client.get_parameter_history().name(parameter);
@@ -107,7 +107,7 @@ impl Watermark {
     /// # Errors
     /// SSM did not answer, or not to this role.
     pub(crate) async fn write(&self, mark: Mark) -> Result<(), RunError> {
-        // Also when the wait for SSM is given up half-way.
+        // Set before the call, since a run may give up waiting for it.
         *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
         let put = self
             .client

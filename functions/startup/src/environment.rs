@@ -1,4 +1,4 @@
-//! Environment variables read into checked values, every mistake told at once.
+//! Reads environment variables into checked values, and reports every mistake at once.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The runtime loop, and what Lambda is told when it can't begin.
+//! The runtime loop, and the report to Lambda when a function can't start.
 
 use std::error::Error;
 use std::fmt::Debug;

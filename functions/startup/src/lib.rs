@@ -1,5 +1,5 @@
-//! From `exec` to the first event, the same for every function: the environment checked as a
-//! whole, a log without secrets, the runtime loop, and a failed start that Lambda can show.
+//! What every function needs from its start to its reply: the checked environment, a log without secrets,
+//! the HTTP client, the runtime loop, the report of a failed start, and the time limit of an invocation.
 
 mod backoff;
 mod deadline;

@@ -1,4 +1,4 @@
-//! The log: what the functions say, and from the libraries no more than warnings.
+//! The log: everything that the functions say, and only warnings of libraries.
 
 use std::str::FromStr;
 

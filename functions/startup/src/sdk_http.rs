@@ -1,5 +1,5 @@
-//! The AWS SDK over the function's own HTTP client: one pool of connections, and the root
-//! certificates, which take longer to read than all else of a start, read once.
+//! Lets the AWS SDK use the function's own HTTP client. So there is one pool of connections, and the root
+//! certificates are read once; reading them takes longer than the rest of a start.
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,

@@ -1,4 +1,4 @@
-//! What a set of CloudWatch metrics costs a month, and which dimension sets a cap leaves.
+//! The monthly price of CloudWatch metrics, and the dimension sets that a cap on metrics allows.
 
 use crate::gpu::rollup::DimensionSet;
 

@@ -25,7 +25,7 @@ pub(crate) struct Datum<'r> {
     pub(crate) values: Vec<(f64, u32)>,
 }
 
-/// Every datum of a period, made one at a time: a period of 10,000 nodes has half a million.
+/// All datums of a period, built one at a time: a period of 10,000 nodes has half a million.
 pub(crate) fn datums<'r>(
     readings: &PeriodReadings<'r>,
     sets: &[DimensionSet],
@@ -63,7 +63,7 @@ pub(crate) fn datums<'r>(
 }
 
 impl Datum<'_> {
-    /// 1 where CloudWatch is to keep the datum by the second.
+    /// 1 if CloudWatch shall store the datum by the second.
     pub(crate) fn storage_resolution(&self) -> Option<i32> {
         let seconds = self.period.end - self.period.start;
         (seconds < STANDARD_RESOLUTION_SECONDS).then_some(1)
@@ -78,7 +78,7 @@ impl Datum<'_> {
             .unzip()
     }
 
-    /// The datum as PutMetricData's JSON form has it.
+    /// The datum in PutMetricData's JSON form.
     pub(crate) fn to_json(&self) -> Value {
         let dimensions: Vec<Value> = dimensions(self.subject)
             .map(|(name, value)| json!({"Name": name, "Value": value}))
@@ -98,12 +98,12 @@ impl Datum<'_> {
         json
     }
 
-    /// How many samples it stands for.
+    /// Number of samples in it.
     pub(super) fn samples(&self) -> usize {
         self.values.iter().map(|(_, count)| *count as usize).sum()
     }
 
-    /// No less than what it takes in CBOR: a number 9 bytes, a text its length and 3.
+    /// Upper bound of its bytes in CBOR: 9 for a number, its length and 3 for a text.
     pub(super) fn size(&self) -> usize {
         const FIELDS: usize = 128;
         let dimensions: usize = dimensions(self.subject)

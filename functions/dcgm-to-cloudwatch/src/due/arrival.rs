@@ -1,32 +1,31 @@
-//! How far the samples of each source have come: whether periods that are over have all of their
-//! samples. Pure.
+//! How far the samples of each source have arrived, and so which periods have all of their samples. Pure.
 //!
-//! A source is an instance, as its labels name it. Prometheus is asked several times in a row, each
-//! time for the newest sample of every source's slowest series. A series that has ended (its exporter
-//! is gone) is no longer in the answer from its staleness marker on; one whose samples are merely late
-//! stays in it for Prometheus's lookback of five minutes. That tells a node that is switched off from
-//! one whose samples are still on their way.
+//! A source is an instance, as its labels name it. One range query evaluates, at several moments, the
+//! newest sample of each source's slowest series. A series that has ended (its exporter is gone)
+//! disappears from the answer at its staleness marker. A series whose samples are only late stays in the
+//! answer for Prometheus's lookback of five minutes. This tells a node that was switched off from one
+//! whose samples are still on their way.
 //! <https://prometheus.io/docs/prometheus/latest/querying/basics/#staleness>
 
-/// Distance between two looks. It is half of the lookback, so that a series that stops without ending
-/// is seen once more at least this long after its last sample.
+/// Distance between two evaluations. It is half of the lookback: a series that stops without a staleness
+/// marker is seen at least once more, at least this long after its last sample.
 pub(crate) const STEP_SECONDS: i64 = 150;
 
-/// How long the late samples of one source hold back the others. A source that is further behind is
-/// left out of the decision: its Prometheus may be gone for good.
+/// How long one late source holds back the others. A source that is further behind is ignored: its
+/// Prometheus may be gone for good.
 pub(crate) const PATIENCE_SECONDS: i64 = 600;
 
-/// What the looks up to some moment found.
+/// The sources that were seen in the evaluations up to some moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Arrivals {
-    /// Every source whose series have not ended, with the time of its slowest series' newest sample,
-    /// in seconds since the epoch.
+    /// Each source that has not ended, with the time of its slowest series' newest sample, in seconds
+    /// since the epoch.
     sources: Vec<(String, i64)>,
 }
 
 impl Arrivals {
-    /// Takes in one source: the moments of the looks that saw it, in milliseconds, each with the time
-    /// of its newest sample then, in seconds. `until` is the moment of the last look of all.
+    /// Adds one source. `looks` are the evaluations that saw it: their moment in milliseconds, and the
+    /// time of its newest sample then in seconds. `until` is the moment of the last evaluation.
     pub(crate) fn take(&mut self, name: &str, looks: &[(i64, f64)], until: i64) {
         let Some((seen, newest)) = looks.last() else {
             return;
@@ -38,17 +37,17 @@ impl Arrivals {
         }
     }
 
-    /// When the newest sample of all was taken; none where no source was seen.
+    /// Time of the newest sample of all sources; none if no source was seen.
     pub(crate) fn newest(&self) -> Option<i64> {
         self.sources.iter().map(|(_, newest)| *newest).max()
     }
 
-    /// How far the slowest source has come that the others wait for.
+    /// Time of the slowest awaited source's newest sample.
     pub(crate) fn slowest(&self) -> Option<i64> {
         self.awaited().map(|(_, newest)| newest).min()
     }
 
-    /// Those of the sources waited for that have come no further than `time`.
+    /// The awaited sources whose newest sample is before `time`.
     pub(crate) fn behind(&self, time: i64) -> impl Iterator<Item = &str> {
         self.awaited()
             .filter(move |(_, newest)| *newest < time)

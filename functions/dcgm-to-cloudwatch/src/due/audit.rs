@@ -1,5 +1,5 @@
-//! Counts the samples that reach AMP after their period was published. They are not in CloudWatch,
-//! and whoever operates the cluster has to know. Pure.
+//! Counts samples that reached AMP after their period was published. They are not in CloudWatch, and an
+//! operator has to know. Pure.
 
 use std::collections::VecDeque;
 
@@ -7,24 +7,24 @@ use super::period::{Period, Periods};
 
 /// A period is audited this long after its end.
 const AGE_SECONDS: i64 = 900;
-/// At least so much is audited by one query.
+/// One query audits at least this much time.
 const MIN_SPAN_SECONDS: i64 = 300;
 
-/// Published periods that have yet to be audited, oldest first, with the samples that each had in AMP
-/// when it was published, believable or not.
+/// Published periods that are not audited yet, oldest first. With each stands the number of samples that
+/// AMP had of it when it was published, valid or not.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     published: VecDeque<(Period, u64)>,
 }
 
 impl Audit {
-    /// A run has published these.
+    /// Adds periods that a run has published.
     pub(crate) fn note(&mut self, published: impl IntoIterator<Item = (Period, u64)>) {
         self.published.extend(published);
     }
 
-    /// The periods to audit at `now`, and how many samples they had when they were published; none
-    /// before a few minutes' worth has come together. They are not told again.
+    /// Removes and returns the periods to audit at `now`, and how many samples they had when they were
+    /// published. None until a few minutes' worth is old enough.
     pub(crate) fn next(&mut self, now: i64) -> Option<(Periods, u64)> {
         let (first, _) = self.published.front()?;
         let (start, length) = (first.start, first.end - first.start);
@@ -32,7 +32,7 @@ impl Audit {
         let mut samples = 0;
         let mut count = 0;
         for (period, of_period) in &self.published {
-            // Time that was left out in between is another span.
+            // A query covers consecutive periods only.
             if period.start != end || period.end > now - AGE_SECONDS {
                 break;
             }

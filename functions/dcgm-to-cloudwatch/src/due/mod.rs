@@ -1,5 +1,5 @@
-//! What is due: which periods an event asks for, which of them have all of their samples by now, and
-//! how far the function has come. Pure.
+//! What is due: the periods that an event asks for, which of them have all of their samples, and how far
+//! earlier runs came. Pure.
 
 pub(crate) mod arrival;
 pub(crate) mod audit;

@@ -5,19 +5,20 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 /// Within this many seconds of leaving the catch-up window, a period is published even if incomplete.
 const LAST_CHANCE_SECONDS: i64 = 600;
-/// A source that has come this close to a period's end has sent all of the period's samples. It is
-/// dcgm-exporter's default collection interval, so that samples are seldom further apart.
+/// A source whose newest sample is this close to a period's end has sent all samples of that period. This
+/// is dcgm-exporter's default collection interval; samples are seldom further apart.
 const SCRAPE_SECONDS: i64 = 30;
-/// Periods of one run. Lambda refuses a reply of over 6 MB, and each period takes up to 150 bytes of it.
+/// Limit on the periods of one run. Lambda refuses a reply of over 6 MB, and each period takes up to 150
+/// bytes of it.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 pub(crate) const MAX_PERIODS: usize = 40_000;
 
-/// How time is cut into published periods.
+/// How time is divided into periods, and when they are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cadence {
     /// Length of a period.
     pub(crate) period_seconds: i64,
-    /// A period is published only once it ended this long ago.
+    /// A period is published this long after its end.
     pub(crate) settle_seconds: i64,
     /// How far back a run fills in what earlier runs missed.
     pub(crate) max_catch_up_seconds: i64,
@@ -44,12 +45,12 @@ pub(crate) struct Periods {
 }
 
 impl Periods {
-    /// How many.
+    /// The number of periods.
     pub(crate) fn len(&self) -> usize {
         usize::try_from((self.end - self.start) / self.length).unwrap_or(0)
     }
 
-    /// Whether there is none.
+    /// Whether there are no periods.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -83,9 +84,9 @@ impl Periods {
 }
 
 impl Cadence {
-    /// All whole periods that have settled by `now` and come after the watermark, no further back
-    /// than the catch-up bound; without a watermark those of the last minute, or the last one
-    /// period if that is longer. None begins before `oldest`, which can no longer be published.
+    /// All whole periods that have settled by `now` and come after the watermark, within the catch-up
+    /// window. Without a watermark: those of the last minute, or the last period if that is longer. No
+    /// period begins before `oldest`; earlier ones can no longer be published.
     pub(crate) fn due(&self, now: i64, oldest: i64, watermark: Option<i64>) -> Periods {
         let end = self.floor(now - self.settle_seconds);
         let start = match watermark {
@@ -100,10 +101,10 @@ impl Cadence {
         }
     }
 
-    /// The `due` periods that have all of their samples: while a source's samples are late, a period
-    /// that ended long ago may still lack some. `slowest` is how far the slowest source has come,
-    /// `newest` the time of the newest sample of all. A period waits for samples that are
-    /// SETTLE_SECONDS younger than its end, or until it is about to leave the catch-up window.
+    /// The `due` periods that have all of their samples. `newest` is the time of the newest sample of
+    /// all, `slowest` that of the slowest source. While that source is late, a period waits until it has
+    /// sent samples SETTLE_SECONDS younger than the period's end, or until the period is about to leave
+    /// the catch-up window.
     pub(crate) fn arrived(&self, due: Periods, newest: i64, slowest: i64) -> Periods {
         let has_news = newest >= due.start;
         let is_late = slowest < self.awaited(due);
@@ -118,7 +119,7 @@ impl Cadence {
         }
     }
 
-    /// How far a source has to have come so that it has sent all samples of the `due` periods.
+    /// A source whose newest sample is not before this time has sent all samples of the `due` periods.
     pub(crate) fn awaited(&self, due: Periods) -> i64 {
         due.end - due.length.min(SCRAPE_SECONDS)
     }

@@ -1,4 +1,4 @@
-//! How far the runs have come: what the watermark says, and what a run adds to it.
+//! The watermark: how far earlier runs came, and what this run adds.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use chrono::DateTime;
 
 use super::period::{Period, rfc3339};
 
-/// How far earlier runs came, in seconds since the epoch. It is written as an RFC 3339 time, and with
-/// the end of what was looked at behind a `/` where that is later.
+/// How far runs have come, in seconds since the epoch. It is written as an RFC 3339 time. Where `covered`
+/// is later than `published`, it follows behind a `/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark {
     /// End of the last period that had samples and was published.
@@ -17,7 +17,7 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// Reads a mark; none where the text is not one.
+    /// Reads a mark; none if the text is not one.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let time = |text: &str| DateTime::parse_from_rfc3339(text.trim()).ok();
         let (published, covered) = text.split_once('/').unwrap_or((text, text));
@@ -48,10 +48,10 @@ pub(crate) struct Progress {
     published: Option<i64>,
     /// End of the last period that this run looked at.
     looked_until: i64,
-    /// Periods ahead of the watermark that this run looked at, with the samples that Prometheus had of
-    /// each.
+    /// Periods after the watermark that this run looked at, each with the number of samples that
+    /// Prometheus had of it.
     ahead: Vec<(Period, u64)>,
-    /// The same for those behind it.
+    /// The same for periods before the watermark.
     closed: Vec<(Period, u64)>,
 }
 
@@ -68,7 +68,7 @@ impl Progress {
         }
     }
 
-    /// The run is done with a period, in which Prometheus had `raw_samples`.
+    /// Notes that the run is done with a period, of which Prometheus had `raw_samples`.
     pub(crate) fn looked_at(&mut self, period: Period, raw_samples: u64, is_published: bool) {
         self.looked_until = period.end;
         self.ahead.push((period, raw_samples));
@@ -83,8 +83,9 @@ impl Progress {
         self.published
     }
 
-    /// What to save. The end of what was looked at is kept from when half of the catch-up window
-    /// (`reach` seconds) went by without samples: it matters beyond that window only.
+    /// The mark to save. `covered` matters only after a silence longer than the catch-up window (`reach`
+    /// seconds), so it is saved once half of the window has passed without samples: that spares a write
+    /// every minute.
     pub(crate) fn mark(&self, reach: i64) -> Option<Mark> {
         let published = self.published?;
         let covered = self.found.map_or(published, |mark| mark.covered);
@@ -96,14 +97,15 @@ impl Progress {
         })
     }
 
-    /// From when to when no run has looked, where that is at least `period_seconds`: this run begins
-    /// later, and so will the next ones.
+    /// Start and end of the time that no run has looked at and none will, if it is at least
+    /// `period_seconds` long.
     pub(crate) fn gap(&self, period_seconds: i64) -> Option<(i64, i64)> {
         let covered = self.found?.covered;
         (covered + period_seconds <= self.due_from).then_some((covered, self.due_from))
     }
 
-    /// The periods that no later run will look at, with the samples that Prometheus had of each.
+    /// The periods that no later run will look at, each with the number of samples that Prometheus had
+    /// of it.
     pub(crate) fn into_closed(self) -> Vec<(Period, u64)> {
         self.closed
     }

@@ -7,16 +7,16 @@ use serde_json::Value;
 
 use super::period::{Cadence, MAX_PERIODS, Periods};
 
-/// An event that is older asks for nothing that CloudWatch would take.
+/// CloudWatch takes nothing that an older event asks for.
 const MAX_AGE: TimeDelta = TimeDelta::days(14);
 const MAX_BACKFILL: TimeDelta = TimeDelta::hours(24);
-/// EventBridge Scheduler puts the time in its place. A rule that is given the same input does not, nor
-/// do emulators of AWS.
+/// EventBridge Scheduler replaces this keyword by the time. An EventBridge rule with the same input does
+/// not, nor do emulators of AWS.
 const UNFILLED_TIME: &str = "<aws.scheduler.scheduled-time>";
 
 const ACCEPTED: &str = r#"accepted are an EventBridge event, no payload, {}, {"start":"<RFC 3339>","end":"<RFC 3339>"}, and with the last three "dryRun":true"#;
 
-/// How a run came to be.
+/// What started a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
@@ -28,20 +28,20 @@ pub(crate) enum Mode {
     Backfill,
 }
 
-/// An event understood.
+/// What an event asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trigger {
-    /// How the run came to be.
+    /// What started the run.
     pub(crate) mode: Mode,
-    /// Compute and tell, but publish nothing.
+    /// Compute and report, but publish nothing.
     pub(crate) dry_run: bool,
-    /// The moment the run stands for, in seconds since the epoch.
+    /// The time that counts as "now", in seconds since the epoch.
     pub(crate) now: i64,
     /// The periods a backfill names.
     pub(crate) backfill: Option<Periods>,
 }
 
-/// A payload of no accepted form.
+/// The payload has none of the accepted forms.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}; {ACCEPTED}")]
 pub(crate) struct InvalidEvent(String);
@@ -56,8 +56,8 @@ struct ByHand {
 }
 
 impl Trigger {
-    /// Reads a payload. `clock` is the time it arrived; what is before `oldest`, in seconds since the
-    /// epoch, can no longer be published.
+    /// Reads a payload that arrived at `clock`. Periods before `oldest`, in seconds since the epoch, can
+    /// no longer be published.
     ///
     /// # Errors
     /// Names the field that is wrong, and the accepted forms.

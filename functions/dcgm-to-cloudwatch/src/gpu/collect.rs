@@ -1,5 +1,5 @@
-//! Collects the samples of a range of periods into readings: valid, of known GPUs, in order, and each
-//! once.
+//! Collects the samples of a range of periods into readings: valid, of identified GPUs, sorted, and without
+//! copies.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,29 +10,28 @@ use super::reading::{Reading, Sample, validate};
 use super::rollup::PeriodReadings;
 use crate::due::period::{Period, Periods};
 
-/// Takes in replies about the metrics of one range of periods.
+/// Collects the replies about one range of periods.
 #[derive(Debug)]
 pub(crate) struct Collector<'a>(Readings<'a>);
 
-/// All that was measured in a range of periods.
+/// The readings of a range of periods.
 #[derive(Debug)]
 pub(crate) struct Readings<'a> {
     range: Periods,
-    /// By period, GPU and time.
+    /// Sorted by period, GPU and time.
     metrics: Vec<(&'a Metric, Vec<Reading>)>,
-    /// For each period, how many series had a reading in it.
+    /// Number of series with a reading, for each period.
     series: Vec<u64>,
-    /// For each period, how many samples there were, valid or not.
+    /// Number of samples, valid or not, for each period.
     raw_samples: Vec<u64>,
-    /// Samples that are no readings.
+    /// Samples that are not readings.
     pub(crate) dropped: Dropped,
-    /// GPUs with two names in one period, as numbers of the fleet: the name that is published, and the
-    /// other.
+    /// GPUs that had two names in one period, as numbers of the fleet: the published name, and the other.
     pub(crate) aliases: BTreeSet<(u32, u32)>,
 }
 
 impl<'a> Collector<'a> {
-    /// Nothing yet.
+    /// An empty collector.
     pub(crate) fn new(range: Periods, metrics: &'a [Metric]) -> Self {
         Self(Readings {
             range,
@@ -44,8 +43,8 @@ impl<'a> Collector<'a> {
         })
     }
 
-    /// Takes in one reply about the metric at `index`. `read` hands on every series in it: its GPU by
-    /// number, or why it has none, and its samples.
+    /// Adds one reply about the metric at `index`. `read` calls its argument for every series, with the
+    /// number of its GPU, or why it has none, and with its samples.
     pub(crate) fn take_reply<T>(
         &mut self,
         index: usize,
@@ -56,12 +55,12 @@ impl<'a> Collector<'a> {
         read
     }
 
-    /// How many readings are held.
+    /// Number of readings so far.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// What was collected, once all replies are in. `fleet` is the one that numbered the GPUs.
+    /// The readings, once all replies are in. `fleet` is the one that numbered the GPUs.
     pub(crate) fn finish(self, fleet: &Fleet) -> Readings<'a> {
         let Self(mut readings) = self;
         readings.merge_aliases(fleet);
@@ -93,9 +92,9 @@ impl Readings<'_> {
         }
     }
 
-    /// Puts the readings of a metric in order. Series of one GPU are often copies of one another
-    /// (dcgm-exporter has one for each job on the GPU), so equal values at one time count once. Values
-    /// that differ all count: a label that is no dimension tells their series apart.
+    /// Sorts the readings of a metric and removes copies. Several series of one GPU are often copies
+    /// (dcgm-exporter has one for each job on the GPU), so equal values at one time count once. Different
+    /// values all count: their series differ in a label that is not a dimension.
     fn sort(&mut self, index: usize) {
         let length = self.range.length as u32 * 1_000;
         let (_, readings) = &mut self.metrics[index];
@@ -107,7 +106,7 @@ impl Readings<'_> {
         readings.dedup_by_key(|reading| (reading.gpu, reading.at, reading.value.to_bits()));
     }
 
-    /// Where a GPU has several names in one period, its readings go under the first of them.
+    /// Puts the readings of a GPU that has several names in one period under the first name.
     fn merge_aliases(&mut self, fleet: &Fleet) {
         let mut renamed = HashMap::new();
         for names in fleet.aliases() {
@@ -147,7 +146,7 @@ impl Readings<'_> {
         })
     }
 
-    /// How many readings there are.
+    /// Number of readings.
     pub(crate) fn len(&self) -> usize {
         self.metrics
             .iter()
@@ -155,7 +154,7 @@ impl Readings<'_> {
             .sum()
     }
 
-    /// What fell into one of the periods.
+    /// The readings of one period of the range.
     pub(crate) fn of<'r>(&'r self, period: Period, fleet: &'r Fleet) -> PeriodReadings<'r> {
         let metrics = self
             .metrics

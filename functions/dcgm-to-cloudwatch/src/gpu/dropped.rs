@@ -16,9 +16,9 @@ pub(crate) enum DropReason {
     DcgmBlank,
     /// A number the field can't have.
     OutOfRange,
-    /// The series does not say which GPU.
+    /// The series has no label `gpu`.
     NoGpu,
-    /// None of the labels that could name the instance is there.
+    /// The series has none of the labels that may name the instance.
     NoInstanceId,
     /// A label CloudWatch would refuse as a dimension's value.
     UnpublishableLabel,
@@ -41,7 +41,7 @@ impl Dropped {
         }
     }
 
-    /// Takes in all that another counted.
+    /// Adds the counts of another.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (reason, samples) in &other.0 {
             *self.0.entry(*reason).or_default() += samples;

@@ -1,7 +1,7 @@
-//! Which GPU a series is about: from its labels to a numbered GPU, which may have several series.
+//! Identifies the GPU of a series by its labels, and numbers GPUs. One GPU may have several series.
 //!
-//! A GPU is published under its instance and index, but two exporters on one node may give the node
-//! two names. Its UUID tells that it is one GPU all the same ([`Fleet::aliases`]).
+//! A GPU is published under its instance and index. Two exporters on one node may give the node two names;
+//! the UUID shows that it is one GPU all the same ([`Fleet::aliases`]).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use super::dropped::DropReason;
 const GPU_LABEL: &str = "gpu";
 /// dcgm-exporter's label for the MIG instance on its GPU.
 const MIG_LABEL: &str = "GPU_I_ID";
-/// dcgm-exporter's label for the GPU's own identifier; a MIG instance bears that of its GPU.
+/// dcgm-exporter's label for the GPU's own identifier; a MIG instance has that of its GPU.
 const UUID_LABEL: &str = "UUID";
 /// Labels that come before those of the instance in [`Fleet::labels`].
 const GPU_LABELS: [&str; 3] = [GPU_LABEL, MIG_LABEL, UUID_LABEL];
@@ -42,7 +42,7 @@ pub(crate) struct Fleet {
     boards: HashMap<(u32, String), u32>,
     /// For each number, the first number of the same physical GPU.
     board_of: Vec<u32>,
-    /// UUID of each number; empty where no series has told it.
+    /// UUID of each number; empty if no series has one.
     uuids: Vec<String>,
     /// The first number with each UUID and MIG instance, and the first one with each UUID.
     by_uuid: HashMap<(String, String), u32>,
@@ -83,8 +83,8 @@ impl Fleet {
         &self.labels
     }
 
-    /// The number of the GPU that a series with these label values is of; an absent label is an
-    /// empty value, as Prometheus has it.
+    /// The number of the GPU that a series with these label values belongs to. An absent label is an empty
+    /// value, as in Prometheus.
     ///
     /// # Errors
     /// Why no dimensions can be made of the labels.
@@ -126,7 +126,7 @@ impl Fleet {
         Ok(number)
     }
 
-    /// Looks up before it allocates: each GPU comes by once for every field.
+    /// Looks up before it allocates: each GPU appears once for every metric.
     fn number_of_scratch(&mut self) -> u32 {
         if let Some(number) = self.numbers.get(&self.scratch) {
             return *number;
@@ -147,8 +147,8 @@ impl Fleet {
         number
     }
 
-    /// Notes the UUID of a GPU. Should another GPU take its place on the node while a range is read,
-    /// both are published under the same name, and the first UUID stays.
+    /// Notes the UUID of a GPU. If another GPU takes its place on the node within a range, both are
+    /// published under the same name, and the first UUID stays.
     fn learn_uuid(&mut self, number: u32, uuid: &str) {
         let known = &mut self.uuids[number as usize];
         if uuid.is_empty() || !known.is_empty() {
@@ -178,18 +178,18 @@ impl Fleet {
         self.instance_of[gpu as usize]
     }
 
-    /// The same for all MIG instances and names of one physical GPU.
+    /// A number that all MIG instances and all names of one physical GPU share.
     pub(crate) fn board_of(&self, gpu: u32) -> u32 {
         self.board_of[gpu as usize]
     }
 
-    /// UUID of the GPU, empty where no series has it.
+    /// UUID of the GPU; empty if no series has it.
     pub(crate) fn uuid(&self, gpu: u32) -> &str {
         &self.uuids[gpu as usize]
     }
 
-    /// For each GPU that has several names, all of them, the one to publish it under first: an EC2
-    /// instance id before any other name.
+    /// For each GPU with several names, all of them. The first is the one to publish it under; an EC2
+    /// instance id comes before any other name.
     pub(crate) fn aliases(&self) -> impl Iterator<Item = Vec<u32>> {
         self.aliases.iter().map(|(first, others)| {
             let mut names: Vec<u32> = others.iter().copied().chain([*first]).collect();
@@ -199,8 +199,8 @@ impl Fleet {
     }
 
     /// Whether an EC2 instance id names the GPU. Two ids for one GPU at the same time contradict each
-    /// other, and both are kept: where Prometheus sets the id from its target, no node can take over
-    /// the GPUs of another one by exporting their UUIDs.
+    /// other, and both are published: so no node can take over the GPUs of another one by exporting their
+    /// UUIDs, where Prometheus sets the id from its target.
     pub(crate) fn has_instance_id(&self, gpu: u32) -> bool {
         let unique = self.gpu(gpu).instance_id.strip_prefix("i-");
         unique.is_some_and(|unique| {

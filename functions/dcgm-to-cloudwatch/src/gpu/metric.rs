@@ -1,4 +1,4 @@
-//! The metrics known by name: the DCGM field of each, its unit, and the values a GPU can truly report.
+//! The catalogue of metrics: the DCGM field of each, its unit, and the values that a GPU can report.
 
 use std::ops::RangeInclusive;
 
@@ -12,13 +12,13 @@ pub struct Metric {
     pub(crate) field: String,
     /// The name it is published under, `GPUUtilization`.
     pub name: String,
-    /// What its values are counted in.
+    /// The unit of its values.
     pub(crate) unit: Unit,
-    /// Readings outside of it are garbage, or a placeholder for one that is not there.
+    /// Values outside this range are garbage, or a placeholder for a missing one.
     pub(crate) possible: RangeInclusive<f64>,
 }
 
-/// What `DCGM_FIELDS` stands for when it is not set.
+/// The default of `DCGM_FIELDS`.
 pub const DEFAULT_FIELDS: [&str; 6] = [
     "DCGM_FI_DEV_GPU_UTIL",
     "DCGM_FI_DEV_MEM_COPY_UTIL",
@@ -28,11 +28,11 @@ pub const DEFAULT_FIELDS: [&str; 6] = [
     "DCGM_FI_DEV_FB_FREE",
 ];
 
-/// How many GPUs sent a sample in the period.
+/// Name of the metric that counts the GPUs with a sample in the period.
 pub const GPUS_REPORTING: &str = "GPUsReporting";
 
-/// Where a GPU lacks a sensor, DCGM or the driver may report 0 in its place. So 0 is possible only for
-/// what a GPU at work can truly read: a share of time, memory in use or free, a transfer rate.
+/// If a GPU lacks a sensor, DCGM or the driver may report 0 instead. So 0 is possible only for what can be
+/// 0 on a working GPU: a share of time, memory in use or free, a transfer rate.
 const ABOVE_ZERO: f64 = f64::MIN_POSITIVE;
 
 const PERCENT: (f64, f64) = (0.0, 100.0);

@@ -1,5 +1,5 @@
-//! What is measured: metrics, the GPUs they are about, believable readings, and their distributions.
-//! Pure, and without a word of any wire: neither Prometheus's nor CloudWatch's.
+//! Metrics, the GPUs they are about, their readings, and distributions of these. Pure, and independent of
+//! every wire format: neither Prometheus's nor CloudWatch's is known here.
 
 pub(crate) mod collect;
 pub(crate) mod dropped;

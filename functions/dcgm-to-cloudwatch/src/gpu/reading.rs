@@ -1,4 +1,4 @@
-//! One reading of one GPU: whether its value can be true.
+//! A reading of a GPU, and whether a sample's value can be one.
 
 use std::ops::RangeInclusive;
 
@@ -7,33 +7,33 @@ use super::dropped::DropReason;
 /// A raw sample of a series: milliseconds since the epoch, and the value (NaN where it is no number).
 pub(crate) type Sample = (i64, f64);
 
-/// Values that a gauge may have of which no more is known. No sensor measures beyond, and every service
-/// that metrics go to takes them.
+/// The possible range of a gauge that the catalogue does not know. No sensor exceeds it, and every service
+/// that metrics are sent to accepts it.
 pub(crate) const ANY: RangeInclusive<f64> = -1e100..=1e100;
-/// What is closer to zero than this is rounding noise, and counts as 0.
+/// Smaller absolute values are rounding noise and count as 0.
 const NOISE: f64 = 1e-100;
 
-/// DCGM's "no value": `DCGM_INT32_BLANK` and the 15 codes after it, and all from
-/// `DCGM_FP64_BLANK` on, which takes in `DCGM_INT64_BLANK`.
+/// DCGM's codes for "no value": `DCGM_INT32_BLANK` and the 15 codes after it, and everything from
+/// `DCGM_FP64_BLANK` on, including `DCGM_INT64_BLANK`.
 /// <https://github.com/NVIDIA/DCGM/blob/master/dcgmlib/dcgm_structs.h>
 const BLANK_32: RangeInclusive<f64> = 2_147_483_632.0..=2_147_483_647.0;
 const BLANK_FROM: f64 = 140_737_488_355_328.0;
 
-/// A value of one field of one GPU. Small on purpose: a run over 10,000 nodes holds millions.
+/// A value of one metric of one GPU. It is small on purpose: a run over 10,000 nodes holds millions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Reading {
-    /// Which GPU, as numbered by the fleet.
+    /// Number of the GPU in the fleet.
     pub(crate) gpu: u32,
-    /// When, in milliseconds since the start of the range that was queried.
+    /// Time in milliseconds since the start of the range.
     pub(crate) at: u32,
-    /// In the field's own unit.
+    /// In the metric's unit.
     pub(crate) value: f64,
 }
 
 /// The value to publish.
 ///
 /// # Errors
-/// Why the sample can't be a reading.
+/// Why the value can't be a reading.
 pub(crate) fn validate(value: f64, possible: &RangeInclusive<f64>) -> Result<f64, DropReason> {
     if value.is_nan() {
         return Err(DropReason::NotANumber);

@@ -1,4 +1,4 @@
-//! Readings into distributions, one for each period, metric and dimension set.
+//! Rolls readings up into distributions, one for each period, metric and dimension set.
 
 use super::identity::{Fleet, Gpu};
 use super::metric::Metric;
@@ -20,17 +20,17 @@ pub(crate) enum DimensionSet {
 /// The readings of one period.
 #[derive(Debug)]
 pub(crate) struct PeriodReadings<'r> {
-    /// Which.
+    /// The period.
     pub(crate) period: Period,
-    /// How many series had a reading in it.
+    /// Number of series with a reading.
     pub(crate) series: u64,
-    /// How many samples Prometheus has of it, valid or not, copies too.
+    /// Number of samples that Prometheus has of it, valid or not, copies included.
     pub(crate) raw_samples: u64,
     pub(super) metrics: Vec<(&'r Metric, &'r [Reading])>,
     pub(super) fleet: &'r Fleet,
 }
 
-/// One metric of one period: every sample, as distinct values and how often each came.
+/// All readings of one metric and subject in one period, as distinct values and their counts.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Distribution<'r> {
     /// What was measured.
@@ -53,7 +53,7 @@ pub(crate) enum Subject<'r> {
 }
 
 impl<'r> PeriodReadings<'r> {
-    /// Samples, after merging.
+    /// Number of readings, without copies.
     pub(crate) fn samples(&self) -> usize {
         self.metrics
             .iter()
@@ -61,7 +61,7 @@ impl<'r> PeriodReadings<'r> {
             .sum()
     }
 
-    /// Physical GPUs that sent a sample; MIG instances and further names of one count once.
+    /// Number of physical GPUs with a reading. MIG instances and further names of one count once.
     pub(crate) fn gpus(&self) -> usize {
         let mut boards: Vec<u32> = self
             .metrics
@@ -97,7 +97,7 @@ impl<'r> PeriodReadings<'r> {
             .sum()
     }
 
-    /// Every distribution of those dimension sets, made one at a time.
+    /// All distributions of the dimension sets, computed one at a time.
     pub(crate) fn distributions(
         &self,
         sets: &[DimensionSet],

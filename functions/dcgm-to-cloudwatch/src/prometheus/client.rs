@@ -1,4 +1,4 @@
-//! The signed request, and patience with a service that is busy.
+//! Sends signed queries to AMP, and retries while it is busy.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,14 +16,14 @@ use super::query::Query;
 use super::reply::Reply;
 use crate::error::{Cause, RunError};
 
-/// AMP itself gives a query up after 2 minutes and says so; asking again before that has it work
-/// on both. A peer that is gone is found sooner by reqwest's TCP keep-alive.
+/// AMP ends a query after 2 minutes itself. A retry before that would have it work on both. A dead peer is
+/// found sooner, by reqwest's TCP keep-alive.
 /// <https://docs.aws.amazon.com/prometheus/latest/userguide/AMP_quotas.html>
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(125);
-/// Status 500 on this many attempts in a row for several periods: fewer are asked for. It may be a limit
-/// inside of AMP that the answer does not name.
+/// After this many answers of status 500 in a row, a query for several periods is made smaller. The cause
+/// may be a limit inside AMP that the answer does not name.
 const MAX_INTERNAL_ERRORS: u32 = 2;
-/// Between attempts.
+/// Pauses between attempts.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
@@ -38,8 +38,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client that signs for `region` with what `credentials` gives at each request, and takes no
-    /// reply over `budget`.
+    /// A client that signs for `region`, asks `credentials` anew for each request, and takes no reply
+    /// over `budget`.
     pub(crate) fn new(
         workspace: WorkspaceUrl,
         region: String,
@@ -56,11 +56,11 @@ impl Client {
         }
     }
 
-    /// Asks again and again until `deadline` while AMP is busy or out of reach.
+    /// Sends a query, and retries until `deadline` while AMP is busy or out of reach.
     ///
     /// # Errors
-    /// `Throttled` or `AmpUnavailable` when time is up, `AmpRejected` or `AccessDenied` at once, and
-    /// at once what is too much.
+    /// `Throttled` or `AmpUnavailable` when time is up. `AmpRejected`, `AccessDenied` and what is too much
+    /// at once are not retried.
     pub(crate) async fn query(
         &self,
         query: &Query,
@@ -91,7 +91,7 @@ impl Client {
             tracing::debug!(
                 error = startup::error_chain(&error),
                 query = query.text(),
-                "asking AMP again in {delay:?}"
+                "retrying the query in {delay:?}"
             );
             tokio::time::sleep(delay).await;
         }
@@ -128,7 +128,8 @@ impl Client {
         )]
         let now = SystemTime::now();
         let url = format!("{}/api/v1/{}", self.workspace, query.call);
-        // In a form body no character of PromQL can be encoded in two ways, as in a signed URL.
+        // A form body is signed as it is. A query in the URL would have to be encoded in exactly the way
+        // that AMP encodes it again to check the signature.
         let body = reqwest::Url::parse_with_params("form:", &query.form)
             .ok()
             .and_then(|form| form.query().map(str::to_owned))

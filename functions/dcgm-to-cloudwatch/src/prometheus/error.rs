@@ -10,11 +10,11 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use super::body::decoder;
 use crate::error::{Cause, RunError};
 
-/// An error's text is read no further than this.
+/// Limits on the text that is taken from an error's answer.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 const MAX_ERROR_CHARS: usize = 1_000;
 
-/// Why there is no reply that can be used.
+/// Why a query has no usable reply.
 #[derive(Debug)]
 pub(crate) enum QueryError {
     /// More than AMP or this function can take at once. Retry with a smaller range.
@@ -24,18 +24,18 @@ pub(crate) enum QueryError {
 }
 
 impl QueryError {
-    /// An answer that is damaged, or not Prometheus's.
+    /// The answer is damaged, or not Prometheus's.
     pub(crate) fn unreadable(error: &dyn Error) -> Self {
         let what = format!("the answer can't be read: {error}");
         Self::Failed(RunError::AmpUnavailable(what.into()))
     }
 
-    /// Over a limit of the function's own.
+    /// The answer is over a limit of the function.
     pub(crate) fn too_much(what: String) -> Self {
         Self::TooMuch(RunError::AmpRejected(what.into()))
     }
 
-    /// A reply over the bytes that the function's memory allows, `how` it comes.
+    /// A reply is over the `bytes` that the function's memory allows, compressed or decompressed.
     pub(super) fn too_large(how: &str, bytes: usize) -> Self {
         Self::too_much(format!(
             "a reply is over {} MiB {how}: narrow SERIES_SELECTOR, or give the function more memory",
@@ -44,20 +44,20 @@ impl QueryError {
     }
 }
 
-/// An attempt that failed.
+/// Why an attempt failed.
 pub(super) enum Failure {
-    /// The next one may succeed.
+    /// The next attempt may succeed.
     Transient {
         error: RunError,
         retry_after: Duration,
     },
-    /// Status 500: the next one may succeed, or AMP can't take so much at once.
+    /// Status 500: the next attempt may succeed, or the query is too large for AMP.
     Internal(RunError),
     Last(QueryError),
 }
 
-/// AMP is built on Cortex, whose parts limit the messages between them. A reply over that limit is
-/// reported as an internal error: <https://github.com/cortexproject/cortex/issues/913>
+/// AMP is built on Cortex, which limits the messages between its parts. It reports a reply over that limit
+/// as an internal error: <https://github.com/cortexproject/cortex/issues/913>
 pub(super) fn is_over_message_limit(text: &str) -> bool {
     ["ResourceExhausted", "larger than max"]
         .iter()
@@ -92,8 +92,8 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Duration {
         .map_or(Duration::ZERO, Duration::from_secs)
 }
 
-/// The `error` of a Prometheus error reply. Gateways answer in other forms; those are not passed on,
-/// they may hold anything.
+/// The `error` of a Prometheus error reply. Answers of gateways have other forms and may hold anything;
+/// they are not passed on.
 pub(super) async fn prometheus_error(mut response: Response) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct ErrorReply {

@@ -1,5 +1,5 @@
-//! A Prometheus answer read series by series: each is handed on as soon as it is complete, and no
-//! more than one is held.
+//! Reads a Prometheus answer series by series. Each is passed on as soon as it is complete; no more than
+//! one is held in memory.
 //! <https://prometheus.io/docs/prometheus/latest/querying/api/#format-overview>
 
 use std::fmt;
@@ -7,9 +7,9 @@ use std::fmt;
 use crate::gpu::reading::Sample;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Reads a whole answer to a range-selector query. `each` gets every series of the matrix: the
-/// values of `labels`, in their order, empty where the series lacks one, and its samples, oldest
-/// first. Returns Prometheus's warnings.
+/// Reads an answer whose result is a matrix. Calls `each` for every series with the values of `labels`, in
+/// their order, empty where the series lacks one, and with its samples, oldest first. Returns Prometheus's
+/// warnings.
 ///
 /// # Errors
 /// The bytes are not such an answer, or end too early.
@@ -24,7 +24,7 @@ pub(crate) fn read(
         samples: Vec::new(),
         each,
     };
-    // Checked at once and not string by string.
+    // UTF-8 is checked once for the whole answer, which is faster than for every string.
     let answer = std::str::from_utf8(answer).map_err(serde_json::Error::custom)?;
     let mut json = serde_json::Deserializer::from_str(answer);
     let warnings = Answer(&mut series).deserialize(&mut json)?;
@@ -32,7 +32,7 @@ pub(crate) fn read(
     Ok(warnings)
 }
 
-/// Room for one series, used again for the next.
+/// Buffers for one series, reused for the next.
 struct Series<'a, F> {
     labels: &'a [String],
     values: Vec<String>,
@@ -176,7 +176,7 @@ impl<'de, F: FnMut(&[String], &[Sample])> Visitor<'de> for OneSeries<'_, '_, F> 
     }
 }
 
-/// Which of the wanted keys this is, without allocating for it.
+/// Reads a key and finds its index among the wanted ones, without an allocation.
 struct Key<'a, S>(&'a [S]);
 
 impl<'de, S: AsRef<str>> DeserializeSeed<'de> for Key<'_, S> {
@@ -232,7 +232,7 @@ impl<'de> Visitor<'de> for Labels<'_> {
     }
 }
 
-/// Copies a string into one that is there already.
+/// Reads a string into an existing one.
 struct Text<'s>(&'s mut String);
 
 impl<'de> DeserializeSeed<'de> for Text<'_> {

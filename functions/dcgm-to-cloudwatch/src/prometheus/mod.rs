@@ -1,5 +1,5 @@
-//! Amazon Managed Prometheus: what is asked, in PromQL; the signed request, sent with patience; the reply,
-//! read series by series; and how much is asked for at once.
+//! Reads from Amazon Managed Prometheus: the PromQL queries, the signed requests and their retries, the
+//! replies series by series, and how much to ask for at once.
 
 mod body;
 pub(crate) mod client;

@@ -1,16 +1,17 @@
-//! How much is asked for at once, by the memory that Lambda gives the function. Larger work is split, so
-//! that the process is never killed for its memory. Pure.
+//! How much to ask for at once. Larger work is split, so that the process is never killed for its memory.
+//! Pure.
 
 use crate::gpu::reading::Reading;
 
-/// How many queries are under way at once, each with its reply held compressed.
+/// Queries that run in parallel. Each holds its reply compressed.
 pub(crate) const QUERIES_AT_ONCE: usize = 8;
-/// The first range is as long as what is due when nothing was missed.
+/// The first range is what is due when no run was missed.
 const FIRST_RANGE_SECONDS: i64 = 60;
 /// A range grows at most fourfold: density may jump where an outage ends inside it.
 const MAX_GROWTH: usize = 4;
 
-/// Shares of the memory. The rest is for the process itself and for requests.
+/// Shares of the memory that Lambda gives the function. The rest is for the process itself and for
+/// requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
     /// Bytes of one reply as it came over the wire.
@@ -22,7 +23,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// What a function of that many megabytes can hold.
+    /// The shares of a function with that many megabytes.
     pub(crate) const fn of(megabytes: usize) -> Self {
         let bytes = megabytes << 20;
         Self {
@@ -33,11 +34,11 @@ impl Budget {
     }
 }
 
-/// How many periods to ask for at once. It follows what earlier ranges of the same run held.
+/// How many periods to ask for at once, learned from earlier ranges of the same run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
     periods: usize,
-    /// No range is longer than this, since a longer one was too much.
+    /// Longest range to try; longer ones were too much.
     limit: usize,
     /// Readings that a range may hold.
     readings: usize,
@@ -59,14 +60,14 @@ impl Pace {
         self.periods
     }
 
-    /// A range of `periods` held `readings`: the next one may be as long as half of the budget allows.
+    /// A range of `periods` held `readings`. The next range is as long as fits half of the budget.
     pub(crate) fn went_well(&mut self, periods: usize, readings: usize) {
         let fit = self.readings / 2 * periods / readings.max(1);
         let fit = fit.clamp(1, periods.max(1) * MAX_GROWTH);
         self.periods = fit.min(self.limit);
     }
 
-    /// A range of `periods` was too much. Whether a shorter one is left to try.
+    /// A range of `periods` was too much. Returns whether a shorter range is left to try.
     pub(crate) fn was_too_much(&mut self, periods: usize) -> bool {
         self.limit = (periods / 2).max(1);
         self.periods = self.limit;
@@ -114,8 +115,7 @@ mod tests {
             prop_assert!(next == 1 || expected <= BUDGET.readings, "{next} periods, {expected} readings");
         }
 
-        /// Whatever the replies are like, a run comes to its end: each step takes periods or shortens
-        /// the range.
+        /// A run ends whatever the replies are: each step takes periods or shortens the range.
         #[test]
         fn every_run_ends(due in 1usize..2_000, densities in prop::collection::vec(1usize..3_000_000, 1..50)) {
             let mut pace = Pace::new(60, BUDGET);

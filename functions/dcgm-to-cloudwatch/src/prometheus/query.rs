@@ -1,21 +1,21 @@
-//! The PromQL that is asked.
+//! The PromQL queries.
 //!
-//! Samples are asked for by `FIELD{matchers}[range]` as an instant query: raw samples with their own
-//! times. An instant vector would bear the time of the evaluation and repeat a dead node's last value
-//! for five minutes. A fleet too large for one reply is asked about by GPU index ([`Shard`]).
+//! `FIELD{matchers}[range]` as an instant query returns raw samples with their own times. An instant vector
+//! would have the time of the evaluation, and would repeat a dead node's last value for five minutes. A
+//! fleet that is too large for one reply is queried by GPU index ([`Shard`]).
 
 use crate::due::arrival::{PATIENCE_SECONDS, STEP_SECONDS};
 use crate::due::period::Periods;
 use crate::gpu::metric::Metric;
 
-/// Some GPUs of a fleet: a PromQL label matcher and a comma, or nothing.
+/// A part of the fleet: a PromQL label matcher and a comma, or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shard(&'static str);
 
 impl Shard {
     /// All GPUs.
     pub(crate) const WHOLE: [Self; 1] = [Self("")];
-    /// By the index a GPU has on its node. Every series is in one of these and in no other, whatever
+    /// By the index that a GPU has on its node. Every series is in exactly one of these shards, whatever
     /// its labels.
     pub(crate) const BY_GPU: [Self; 9] = [
         Self(r#"gpu="0","#),
@@ -30,18 +30,18 @@ impl Shard {
     ];
 }
 
-/// A query, and the moments it is evaluated at.
+/// A PromQL query with its evaluation times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Query {
     /// `query` or `query_range`, the end of the API's path.
     pub(super) call: &'static str,
     /// The call's parameters; the first is the PromQL text.
     pub(super) form: Vec<(&'static str, String)>,
-    /// Whether the same can be asked for in shorter ranges.
+    /// Whether shorter ranges can ask for the same.
     pub(super) is_divisible: bool,
 }
 
-/// How far Prometheus looks back for a series' newest sample, unless configured otherwise.
+/// Prometheus's default lookback for a series' newest sample.
 const LOOKBACK_SECONDS: i64 = 300;
 
 impl Query {
@@ -61,7 +61,7 @@ impl Query {
         }
     }
 
-    /// When the newest sample of any field was taken, in each five minutes from `from` to `until`.
+    /// Time of the newest sample of any metric, for each five minutes from `from` to `until`.
     pub(crate) fn newest(metrics: &[Metric], matchers: &str, from: i64, until: i64) -> Self {
         let query = of_all(metrics, "max", |name| {
             format!("timestamp({name}{{{matchers}}})")
@@ -70,8 +70,8 @@ impl Query {
         Self::over(query, until, steps.max(1) - 1, LOOKBACK_SECONDS)
     }
 
-    /// When the newest sample of each source's slowest series was taken, in a row of looks up to
-    /// `until`. A source is what has the same values of all `labels`.
+    /// Time of the newest sample of each source's slowest series, evaluated at several moments up to
+    /// `until`. Series with the same values of all `labels` are one source.
     pub(crate) fn arrivals(
         metrics: &[Metric],
         matchers: &str,
@@ -85,7 +85,7 @@ impl Query {
         Self::over(query, until, PATIENCE_SECONDS / STEP_SECONDS, STEP_SECONDS)
     }
 
-    /// How many samples all fields have over `periods`.
+    /// Number of samples of all metrics over `periods`.
     pub(crate) fn count(metrics: &[Metric], matchers: &str, periods: &Periods) -> Self {
         let seconds = periods.end - periods.start;
         let query = of_all(metrics, "sum", |name| {
@@ -125,8 +125,8 @@ impl Query {
     }
 }
 
-/// `aggregate` over an expression of every field. Functions of PromQL drop the metric's name, and
-/// refuse series that differ in nothing else, so each field is aggregated by itself and then labelled.
+/// `aggregate` over an expression of every metric. PromQL's functions drop the metric's name and refuse
+/// series that differ in nothing else. So each metric is aggregated by itself, and then labelled.
 fn of_all(metrics: &[Metric], aggregate: &str, expression: impl Fn(&str) -> String) -> String {
     let of_each = metrics.iter().map(|metric| {
         let (name, expression) = (&metric.field, expression(&metric.field));
@@ -135,9 +135,9 @@ fn of_all(metrics: &[Metric], aggregate: &str, expression: impl Fn(&str) -> Stri
     format!("{aggregate}({})", of_each.collect::<Vec<_>>().join(" or "))
 }
 
-/// The moment to evaluate at so that a range holds `[start, end)`: a millisecond, Prometheus's
-/// resolution, before the end. Prometheus 3 excludes the left edge, earlier versions include it; the
-/// reader of the samples leaves out what lies before the start.
+/// The evaluation time for a range of `[start, end)`: a millisecond, Prometheus's resolution, before the
+/// end. Prometheus 3 excludes the left edge and earlier versions include it; whoever reads the samples
+/// drops those before the start.
 fn last_moment(periods: &Periods) -> String {
     format!("{}.999", periods.end - 1)
 }

@@ -1,4 +1,4 @@
-//! A reply's body, compressed until it is read.
+//! A reply, kept compressed until it is read.
 
 use std::io::Read;
 
@@ -9,8 +9,7 @@ use super::body::decoder;
 use super::error::{Failure, QueryError};
 use super::pace::Budget;
 
-/// A whole reply as it came over the wire. Compressed, 10,000 nodes' worth is a few megabytes; it is
-/// decompressed only when its turn to be read has come.
+/// A whole reply as it came over the wire. Compressed, the reply about 10,000 nodes has a few megabytes.
 #[derive(Debug)]
 pub(crate) struct Reply {
     headers: HeaderMap,
@@ -31,7 +30,7 @@ impl Reply {
         })
     }
 
-    /// The JSON within, decompressed into `buffer`, which one reply after the other can use.
+    /// Decompresses the JSON into `buffer`, which several replies can share one after the other.
     ///
     /// # Errors
     /// The reply is damaged, or larger than the budget.

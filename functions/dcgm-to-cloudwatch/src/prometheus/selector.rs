@@ -1,10 +1,10 @@
-//! Label matchers that a user writes, made safe to put into a query.
+//! Checks the label matchers that a user writes, so that they are safe inside a query.
 
 use std::str::Chars;
 
-/// Label matchers as they stand between the braces of a PromQL selector, without comments. Quotes
-/// and comments are read as Prometheus's lexer does (`lexInsideBraces`, promql/parser/lex.go), so
-/// that no matcher can end the selector; Prometheus itself says what else is wrong with them.
+/// Returns label matchers as they stand between the braces of a PromQL selector, without comments. Quotes
+/// and comments follow Prometheus's lexer (`lexInsideBraces`, promql/parser/lex.go), so that no matcher can
+/// close the selector. Any other mistake is reported by Prometheus itself.
 pub(crate) fn parse(text: &str) -> Result<String, String> {
     let mut matchers = String::with_capacity(text.len());
     let mut chars = text.chars();
@@ -26,8 +26,8 @@ pub(crate) fn parse(text: &str) -> Result<String, String> {
     Ok(matchers)
 }
 
-/// Moves the rest of a string that `quote` opened. A backslash escapes the next character, except
-/// between backticks.
+/// Copies the rest of a string that `quote` opened. A backslash escapes the next character, except between
+/// backticks.
 fn quoted(quote: char, chars: &mut Chars<'_>, matchers: &mut String) -> Result<(), String> {
     let mut is_escaped = false;
     for c in chars {

@@ -1,4 +1,4 @@
-//! The series of one cluster, and what the function asks about them.
+//! The series of one cluster, and the questions of a run about them.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -17,7 +17,7 @@ use crate::gpu::identity::Fleet;
 use crate::gpu::metric::Metric;
 use crate::gpu::reading::Sample;
 
-/// The series that a selector picks in a workspace.
+/// The series that a selector picks from a workspace.
 #[derive(Debug)]
 pub(crate) struct Source {
     client: Client,
@@ -25,14 +25,15 @@ pub(crate) struct Source {
     /// PromQL label matchers without braces; empty for none.
     matchers: String,
     instance_id_labels: Vec<String>,
-    /// Readings that a range may hold.
+    /// Limit on the readings of a range.
     max_readings: usize,
-    /// A run found the fleet too large to be asked about as a whole; later ones need not try.
+    /// Set once the whole fleet was too large for a query, for this run and later ones.
     is_sharded: AtomicBool,
 }
 
 impl Source {
-    /// The series of `metrics` that `matchers` pick, whose instances the labels name.
+    /// The series of `metrics` that `matchers` pick. The first of `instance_id_labels` that a series has
+    /// names its instance.
     pub(crate) fn new(
         client: Client,
         metrics: Vec<Metric>,
@@ -50,15 +51,15 @@ impl Source {
         }
     }
 
-    /// Asks about the fleet by GPU index from now on. Whether that is new.
+    /// Queries the fleet by GPU index from now on. Returns false if that was so already.
     pub(crate) fn shard(&self) -> bool {
         !self.is_sharded.swap(true, Relaxed)
     }
 
-    /// Asks for all metrics, several at once, and takes the replies in as they come.
+    /// Reads all metrics over a range, several in parallel.
     ///
     /// # Errors
-    /// AMP does not answer, or with more than this function can hold.
+    /// AMP does not answer, or the answer is too large for this function.
     pub(crate) async fn readings(
         &self,
         range: Periods,
@@ -112,8 +113,8 @@ impl Source {
         )))
     }
 
-    /// How far each source's samples have come by `now`; where none came lately, how far they had come
-    /// when the newest one was taken.
+    /// How far each source's samples have arrived by `now`. If none arrived lately: how far they had
+    /// arrived when the newest one was taken.
     ///
     /// # Errors
     /// AMP does not answer.
@@ -152,7 +153,7 @@ impl Source {
         Ok(arrivals)
     }
 
-    /// How many samples of all metrics there are.
+    /// Number of samples of all metrics over `periods`.
     ///
     /// # Errors
     /// AMP does not answer.
@@ -166,7 +167,7 @@ impl Source {
         Ok(count as u64)
     }
 
-    /// Hands on every series of a reply: the values of `labels`, and its samples.
+    /// Calls `take` for every series of a reply, with the values of `labels` and the samples.
     async fn each(
         &self,
         query: &Query,
