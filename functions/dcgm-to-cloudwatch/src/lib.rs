@@ -1,10 +1,10 @@
 //! Publishes the DCGM series of an AMP workspace as CloudWatch metrics.
 //!
 //! A run goes one way. The event says what is asked and what time is "now", and that says which periods
-//! are due ([`due`]). For a range of them AMP is asked for every metric ([`prometheus`]). The believable
-//! readings of known GPUs become distributions ([`gpu`]), and those become requests to CloudWatch
-//! ([`cloudwatch`]). Then the watermark moves ([`watermark`]), and the reply tells what was done
-//! ([`report`]). [`handler`] is that way as a list of verbs; time, environment and clients come in from
+//! are due (`due`). For a range of them AMP is asked for every metric (`prometheus`). The believable
+//! readings of known GPUs become distributions (`gpu`), and those become requests to CloudWatch
+//! (`cloudwatch`). Then the watermark moves (`watermark`), and the reply tells what was done
+//! (`report`). `handler` is that way as a list of verbs; time, environment and clients come in from
 //! `main`.
 
 pub(crate) mod cloudwatch;
