@@ -20,20 +20,15 @@ help: ## Lists the targets
 # ---- What is needed
 
 .PHONY: tools
-tools: demo-tools $(VENV)/.complete ## Installs what is missing; Prometheus, cargo-lambda, AWS CLI and linters into .venv
-	@command -v shellcheck >/dev/null || $(call apt,shellcheck)
-	@command -v systemd-analyze >/dev/null || $(call apt,systemd)
-	@type gpg gpg-agent dnf rpmbuild createrepo_c >/dev/null 2>&1 || $(call apt,gpg gpg-agent dnf rpm createrepo-c)
+tools: test-packages demo-tools $(VENV)/.complete ## Installs what is missing; Prometheus, cargo-lambda, AWS CLI and linters into .venv [APT=no]
 
 .PHONY: demo-tools
-demo-tools: $(VENV)/.demo $(VENV)/bin/prometheus
+demo-tools: demo-packages $(VENV)/.demo $(VENV)/bin/prometheus
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
-	@command -v cc >/dev/null || $(call apt,gcc libc6-dev)
 
-$(VENV)/.demo: requirements.txt
-	@command -v python3 >/dev/null || $(call apt,python3 python3-venv)
+$(VENV)/.demo: requirements.txt | demo-packages
 	@echo "Installing AWS CLI and MiniStack into $(VENV)"
-	@python3 -m venv $(VENV) || { $(call apt,python3-venv) && python3 -m venv $(VENV); }
+	@python3 -m venv $(VENV)
 	@$(call install,requirements.txt)
 
 $(VENV)/.complete: requirements-dev.txt $(VENV)/.demo
@@ -42,18 +37,47 @@ $(VENV)/.complete: requirements-dev.txt $(VENV)/.demo
 
 install = $(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $(1) && touch $@
 
+PROMETHEUS_INSTALL := tests/harness/prometheus/install.sh
 $(VENV)/bin/prometheus: | $(VENV)/.demo
 	@echo "Getting Prometheus into $(VENV)"
-	@tests/harness/prometheus/install.sh $(@D)
+	@$(PROMETHEUS_INSTALL) $(@D)
 
-# Installs Debian packages where that is allowed, else says how.
-apt = { packages="$(1)"; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "Installing $$packages"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$packages >/dev/null; \
-	else \
-		echo "missing: $$packages; install them with: sudo apt-get install $$packages" >&2; exit 1; \
-	fi; }
+# Only these two install anything system-wide.
+.PHONY: demo-packages
+demo-packages:
+	@$(apt); $(demo-needs); install_missing
+
+.PHONY: test-packages
+test-packages:
+	@$(apt); $(demo-needs); $(test-needs); install_missing
+
+# need WHY "PACKAGES" TEST…: the test succeeds where the packages are not missing.
+demo-needs = \
+	need "links what cargo builds" "gcc libc6-dev" type cc; \
+	need "makes $(VENV)" "python3 python3-venv" python3 -c "import ensurepip"
+test-needs = \
+	need "checks the shell scripts" "shellcheck" type shellcheck; \
+	need "checks the systemd units of the nodes" "systemd" type systemd-analyze; \
+	need "tries the package sources of the nodes" "gpg gpg-agent dnf rpm createrepo-c" \
+		type gpg gpg-agent dnf rpmbuild createrepo_c
+
+# Installs missing Debian packages and says why; with APT=no, or without root, says how to install them.
+apt = missing=""; \
+	need() { \
+		if ! "$${@:3}" >/dev/null 2>&1; then \
+			missing+=" $$2"; echo "Missing on this system: $$2 ($$1)" >&2; \
+		fi; \
+	}; \
+	install_missing() { \
+		if [ -z "$$missing" ]; then return; fi; \
+		if [ "$(APT)" != no ] && [ "$$(id -u)" = 0 ] && type apt-get >/dev/null 2>&1; then \
+			echo "Installing$$missing with apt-get, system-wide. To decline: make $(MAKECMDGOALS) APT=no" >&2; \
+			apt-get update -qq; \
+			DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+		else \
+			echo "Install them with: sudo apt-get install$$missing" >&2; exit 1; \
+		fi; \
+	}
 
 # ---- Build
 
@@ -70,14 +94,15 @@ build: tools ## Builds both functions to target/lambda/<name>/bootstrap [ARCH=x8
 
 # The functions as cargo builds them fastest; `make test` runs those that are deployed.
 .PHONY: demo
-demo: demo-tools ## Deploys the stack on this machine and shows it at work; no AWS account needed
+demo: demo-tools ## Deploys the stack on this machine and shows it at work; no AWS account needed [APT=no]
 	@cargo build --locked --package tests --bin demo $(foreach name,$(FUNCTIONS),--package $(name) --bin $(name))
 	@for name in $(FUNCTIONS); do install -D "target/debug/$$name" "target/demo/$$name/bootstrap"; done
 	@BOOTSTRAP_DIR=target/demo target/debug/demo
 
+# The lint gates come first: they fail within minutes.
 # More tests at once than cores: they wait for clocks and services more than they compute.
 .PHONY: test
-test: build-here ## Runs every test; installs what they need first
+test: lint build-here ## Runs the lint gates, then every test; installs what they need first [APT=no]
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --locked --workspace
 
 .PHONY: chaos
@@ -107,15 +132,18 @@ fuzz: ## Feeds garbage to every reader of outside bytes; needs a nightly Rust [F
 build-here:
 	@$(MAKE) build ARCH=$(HOST_ARCH)
 
-.PHONY: check
-check: tools ## Lint gates: rustfmt, clippy, rustdoc, dependencies, templates, shell scripts
+.PHONY: lint
+lint: tools ## The quick lint gates: rustfmt, templates, shell scripts, clippy, rustdoc
 	cargo fmt --all --check
+	cfn-lint
+	shellcheck infra/parallelcluster/*.sh $(PROMETHEUS_INSTALL) .ci/run
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+
+.PHONY: check
+check: lint ## Every lint gate: the quick ones, and licences and sources of the dependencies
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
 	cargo deny --log-level error check bans licenses sources
-	cfn-lint
-	shellcheck infra/parallelcluster/*.sh tests/harness/prometheus/install.sh .ci/run
 
 .PHONY: advisories
 advisories: ## Looks the dependencies up in the RustSec database (needs GitHub)
