@@ -37,7 +37,7 @@ $(VENV)/.complete: requirements-dev.txt $(VENV)/.demo
 
 install = $(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $(1) && touch $@
 
-PROMETHEUS_INSTALL := tests/harness/prometheus/install.sh
+PROMETHEUS_INSTALL := tests/testkit/src/real/prometheus/install.sh
 $(VENV)/bin/prometheus: | $(VENV)/.demo
 	@echo "Getting Prometheus into $(VENV)"
 	@$(PROMETHEUS_INSTALL) $(@D)
@@ -95,7 +95,7 @@ build: tools ## Builds both functions to target/lambda/<name>/bootstrap [ARCH=x8
 # The functions as cargo builds them fastest; `make test` runs those that are deployed.
 .PHONY: demo
 demo: demo-tools ## Deploys the stack on this machine and shows it at work; no AWS account needed [APT=no]
-	@cargo build --locked --package tests --bin demo $(foreach name,$(FUNCTIONS),--package $(name) --bin $(name))
+	@cargo build --locked --package demo $(foreach name,$(FUNCTIONS),--package $(name) --bin $(name))
 	@for name in $(FUNCTIONS); do install -D "target/debug/$$name" "target/demo/$$name/bootstrap"; done
 	@BOOTSTRAP_DIR=target/demo target/debug/demo
 
@@ -107,13 +107,13 @@ test: lint build-here ## Runs the lint gates, then every test; installs what the
 
 .PHONY: chaos
 chaos: build-here ## Breaks every part, one after the other, and counts what is lost [CHAOS=--help]
-	@cargo run --quiet --locked --package tests --bin chaos -- $(CHAOS)
+	@cargo run --quiet --locked --package chaos -- $(CHAOS)
 
 .PHONY: bench
 bench: build-here ## Measures the function from 2 to 10,000 nodes, beside the daemon it replaces [BENCH=--help]
 	@test -x target/bench-venv/bin/python || python3 -m venv target/bench-venv
 	@target/bench-venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/bench/requirements.txt
-	@cargo run --quiet --profile bench --locked --package tests --bin bench -- \
+	@cargo run --quiet --profile bench --locked --package bench -- \
 		$(or $(BENCH),--python target/bench-venv/bin/python --write docs/performance.md --json target/bench.json)
 	@$(if $(BENCH),,target/bench-venv/bin/python tests/bench/plot.py target/bench.json docs/performance.png)
 

@@ -1,0 +1,114 @@
+//! The stack deployed, at work and deleted, shown on one machine: real Prometheus, real functions,
+//! real AWS CLI; simulated GPUs, a CloudFormation that deploys, and strict doubles of the rest of AWS.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a program that people start: it reads the clock and the environment itself"
+)]
+
+mod aws;
+mod clock;
+mod documents;
+mod live;
+mod oracle;
+mod parts;
+mod picture;
+mod proof;
+mod reply;
+mod scraped;
+mod screen;
+mod stack;
+mod story;
+mod verdict;
+
+use std::{io, process::ExitCode};
+
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+use self::screen::Screen;
+
+const HELP: &str = "\
+Shows how DCGM metrics get from GPU nodes to CloudWatch and Grafana, on this machine, without an
+AWS account.
+
+Two simulated p5en.48xlarge nodes are scraped by a real Prometheus with the head node's own
+configuration, which sends to Amazon Managed Prometheus: a gateway that checks every signature,
+before another real Prometheus. The real AWS CLI deploys the packaged stack to MiniStack. There the
+built functions make the data source in a Grafana, and carry the metrics by their schedule and by
+hand to a CloudWatch that refuses what CloudWatch refuses. The stack is updated and deleted, and
+every number in CloudWatch is compared with what the nodes served.
+
+Takes about a minute and a half. Everything is stopped and deleted at the end, and on Ctrl-C.
+
+Usage: demo [--help]    (`make demo` installs and builds what it needs, then runs it)
+
+Exit code:   0 every number agrees    1 one does not, or something failed    2 wrong usage
+             130, 143 stopped by Ctrl-C or SIGTERM
+
+Environment: NO_COLOR       no colours
+             BOOTSTRAP_DIR  where the built functions lie; else target/lambda
+";
+
+/// How it ended.
+enum End {
+    Told { agrees: bool },
+    Stopped { code: u8 },
+}
+
+fn main() -> ExitCode {
+    let screen = Screen::new();
+    match std::env::args().nth(1).as_deref() {
+        None => run(&screen),
+        Some("-h" | "--help") => match screen.say(HELP.trim_end()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error.into()),
+        },
+        Some(other) => {
+            eprintln!("demo: unknown argument {other:?}; see demo --help");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(screen: &Screen) -> ExitCode {
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let end = runtime.block_on(tell_unless_stopped(screen));
+    // Ends what is still running, child processes too.
+    drop(runtime);
+    match end {
+        Ok(End::Told { agrees: true }) => ExitCode::SUCCESS,
+        Ok(End::Told { agrees: false }) => ExitCode::FAILURE,
+        Ok(End::Stopped { code }) => {
+            eprintln!("\ndemo: stopped; nothing is left running");
+            ExitCode::from(code)
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+async fn tell_unless_stopped(screen: &Screen) -> anyhow::Result<End> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        agrees = story::tell(screen) => Ok(End::Told { agrees: agrees? }),
+        _ = interrupt.recv() => Ok(End::Stopped { code: 130 }),
+        _ = terminate.recv() => Ok(End::Stopped { code: 143 }),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // `demo | head`: nobody reads any more, which is no failure to tell of.
+    let is_broken_pipe = error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+    if !is_broken_pipe {
+        eprintln!("\ndemo: {error:#}");
+    }
+    ExitCode::FAILURE
+}

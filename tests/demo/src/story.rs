@@ -1,0 +1,120 @@
+//! What is shown, in order.
+
+use testkit::doubles::dcgm_exporter::DcgmExporter;
+use tokio::{time::Instant, try_join};
+
+use crate::{
+    documents,
+    live::{self, BROKEN_GPU, BROKEN_NODE, broken_gpu},
+    oracle::{Metric, Oracle, Statistic},
+    parts::{CLUSTER, Parts},
+    picture::{self, Chart},
+    proof::ReadBack,
+    scraped,
+    screen::Screen,
+    stack, verdict,
+};
+
+/// The demo, from the start of its parts to their end; whether all numbers agree.
+pub(crate) async fn tell(screen: &Screen) -> anyhow::Result<bool> {
+    screen.say(
+        "GPU metrics from the nodes to CloudWatch and Grafana, on this machine, without AWS.",
+    )?;
+    screen.heading("The parts")?;
+    let parts = Parts::start(screen).await?;
+    let account = &parts.account;
+    let namespace = format!("ParallelCluster/{CLUSTER}/GPU");
+
+    stack::create(account, screen).await?;
+    let created = Instant::now();
+    stack::set_up_again(account, screen).await?;
+    stack::rename_data_source(account, screen).await?;
+    let (live, scheduled) = live::await_schedule(&parts, created, screen).await?;
+    let (all, by_hand) = live::publish_what_was_before(&parts, live, screen).await?;
+    stack::delete(account, screen).await?;
+
+    screen.heading("What the AWS CLI reads in CloudWatch")?;
+    documents::list_metrics(account, &namespace, screen).await?;
+    let end_ms = live.end * 1000;
+    let scrapes = scraped::all_since(&parts.prometheus, parts.nodes.len(), end_ms).await?;
+    let oracle = Oracle::new(&parts, &scrapes, all)?;
+    let instance_id = &parts.nodes[0].node().instance_id;
+    let (found, ()) = try_join!(
+        ReadBack::new(account, &namespace, oracle.metrics(), all),
+        documents::statistics(account, &namespace, instance_id, live, screen),
+    )?;
+    screen.heading("The last ten minutes, a bar for each period")?;
+    let charts = charts(&parts.nodes[BROKEN_NODE]);
+    picture::draw(&charts, &found, all, live, screen)?;
+
+    screen.heading("The proof: what is read back is what the exporters served")?;
+    let statistics = Statistic::ALL.map(Statistic::name).join(", ");
+    screen.note(format!("{statistics} of every metric, from every sample"))?;
+    let nodes = parts.nodes.iter();
+    let gpus = nodes.map(|node| node.node().gpus as usize).sum();
+    let not_a_number = oracle.not_a_number(all) as u64;
+    let agrees = verdict::numbers(&oracle, &found, screen)?
+        & verdict::list(account, &namespace, &oracle, screen).await?
+        & verdict::reporting(gpus, &found, live, screen)?
+        & verdict::dropped(not_a_number, &by_hand, &scheduled, screen)?
+        & verdict::signatures(&account.amp, screen)?
+        & verdict::complete(&by_hand, &scheduled, screen)?;
+    drop(parts);
+    conclude(agrees, screen)?;
+    Ok(agrees)
+}
+
+fn charts(node: &DcgmExporter) -> [Chart; 4] {
+    let chart = |name, gpu, statistic, about: &str, low, high| Chart {
+        metric: Metric { name, gpu },
+        statistic,
+        about: about.to_owned(),
+        low,
+        high,
+    };
+    let (average, maximum) = (Statistic::Average, Statistic::Maximum);
+    let broken = Some((node.node().instance_id.clone(), BROKEN_GPU));
+    let gap = format!("W, {}: no number, no bar", broken_gpu(node));
+    [
+        chart(
+            "GPUUtilization",
+            None,
+            average,
+            "%, average of all GPUs",
+            0.0,
+            100.0,
+        ),
+        chart(
+            "GPUTemperature",
+            None,
+            maximum,
+            "°C, the hottest GPU",
+            50.0,
+            75.0,
+        ),
+        chart(
+            "GPUPowerUsage",
+            None,
+            average,
+            "W, average of all GPUs",
+            0.0,
+            700.0,
+        ),
+        chart("GPUPowerUsage", broken, average, &gap, 0.0, 700.0),
+    ]
+}
+
+fn conclude(agrees: bool, screen: &Screen) -> anyhow::Result<()> {
+    screen.heading("What this does not prove")?;
+    screen.note("Nothing went to AWS: its IAM, its quotas and its delays are not in this.")?;
+    screen
+        .note("MiniStack makes no AMP and no AMG workspace: the stack was given existing ones.")?;
+    screen.note("CloudWatch may interpolate percentiles; here they are the nearest rank.")?;
+    screen.say("")?;
+    screen.say(if agrees {
+        "Every number agrees. Everything is stopped and deleted."
+    } else {
+        "Not everything agrees: see the lines marked ✗. Everything is stopped and deleted."
+    })?;
+    Ok(())
+}

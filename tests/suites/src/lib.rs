@@ -1,0 +1,4 @@
+//! What more than one suite uses.
+
+pub mod dashboard;
+pub mod sdk;

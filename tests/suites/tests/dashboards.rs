@@ -1,0 +1,301 @@
+//! Grafana's dashboards: fit to be saved as they are, and every query of theirs answered by what the
+//! head node's own configuration really sends to the workspace.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, where a panic is the failure"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use testkit::doubles::amp_gateway::{AmpGateway, Options};
+use testkit::doubles::dcgm_exporter::{DcgmExporter, Node};
+use testkit::doubles::sigv4::Credentials;
+use testkit::project::repository;
+use testkit::real::head_node::HeadNode;
+use testkit::real::prometheus::{self, Prometheus};
+use tokio::time::{sleep, timeout};
+
+/// A few scrapes, the sender's own delay of five seconds, and room for a busy machine.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(120);
+
+/// The first model that Grafana 10 writes: packages/grafana-schema, schemaVersion.
+const GRAFANA_10: u64 = 38;
+
+const CLUSTER: &str = "training";
+
+#[test]
+fn dashboards_are_saved_as_they_are() {
+    let mut titles = BTreeSet::new();
+    for (name, dashboard) in dashboards() {
+        assert_eq!(dashboard["uid"], format!("gpu-{name}"));
+        assert!(titles.insert(dashboard["title"].as_str().unwrap().to_owned()));
+        assert_eq!(dashboard["schemaVersion"], GRAFANA_10, "{name}");
+        assert_eq!(dashboard["tags"], json!(["gpu"]), "the links go by it");
+        // What an export leaves in, and an import alone takes out.
+        for field in ["id", "version", "__inputs", "__requires", "__elements"] {
+            assert!(dashboard.get(field).is_none(), "{name}: {field}");
+        }
+        assert!(!dashboard.to_string().contains("${DS_"), "{name}");
+    }
+}
+
+#[test]
+fn panels_are_whole_and_beside_each_other() {
+    for (name, dashboard) in dashboards() {
+        let mut ids = BTreeSet::new();
+        let mut taken = BTreeSet::new();
+        for panel in panels(&dashboard) {
+            let title = panel["title"].as_str().unwrap();
+            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{name}: {title}");
+            let place = |side: &str| panel["gridPos"][side].as_u64().unwrap();
+            assert!(place("x") + place("w") <= 24, "{name}: {title}");
+            for x in place("x")..place("x") + place("w") {
+                for y in place("y")..place("y") + place("h") {
+                    assert!(taken.insert((x, y)), "{name}: {title} covers another");
+                }
+            }
+            if panel["type"] != "row" {
+                assert_eq!(panel["datasource"], source(), "{name}: {title}");
+                assert!(!targets(&panel).is_empty(), "{name}: {title}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_query_is_sent_to_the_data_source_that_was_chosen() {
+    for (name, dashboard) in dashboards() {
+        let first = &dashboard["templating"]["list"][0];
+        assert_eq!(
+            (&first["name"], &first["type"]),
+            (&json!("datasource"), &json!("datasource"))
+        );
+        for variable in variables(&dashboard) {
+            assert_eq!(variable["datasource"], source(), "{name}");
+        }
+        for target in panels(&dashboard).iter().flat_map(targets) {
+            assert_eq!(target["datasource"], source(), "{name}");
+        }
+    }
+}
+
+/// Grafana makes `$__rate_interval` four times the scrape interval, which it believes to be the data
+/// source's 15 s unless a query says otherwise. Nodes are scraped once a minute.
+#[test]
+fn rates_of_node_exporters_counters_say_how_often_they_are_read() {
+    let mut rates = 0;
+    for target in dashboards()
+        .values()
+        .flat_map(panels)
+        .flat_map(|panel| targets(&panel))
+    {
+        let query = target["expr"].as_str().unwrap();
+        if query.contains("node_") && query.contains("$__rate_interval") {
+            assert_eq!(target["interval"], "1m", "{query}");
+            rates += 1;
+        }
+    }
+    assert!(rates >= 3, "{rates}");
+}
+
+/// The metrics that the documents name.
+#[test]
+fn what_people_look_for_is_there() {
+    let all: String = dashboards().values().map(Value::to_string).collect();
+    for metric in [
+        "DCGM_FI_DEV_GPU_UTIL",
+        "DCGM_FI_DEV_MEM_COPY_UTIL",
+        "DCGM_FI_DEV_GPU_TEMP",
+        "DCGM_FI_DEV_POWER_USAGE",
+        "node_cpu_seconds_total",
+        "node_memory_MemAvailable_bytes",
+        "node_disk_io_time_seconds_total",
+        "node_network_receive_bytes_total",
+    ] {
+        assert!(all.contains(metric), "{metric}");
+    }
+}
+
+#[tokio::test]
+async fn every_query_returns_series_of_what_the_head_node_sends() {
+    let nodes = [
+        DcgmExporter::start(Node::p5en(1)).await.unwrap(),
+        DcgmExporter::start(Node::p5en(2)).await.unwrap(),
+    ];
+    let workspace = Prometheus::start(prometheus::Options {
+        remote_write_receiver: true,
+        ..prometheus::Options::default()
+    });
+    let workspace = workspace.await.unwrap();
+    let amp = AmpGateway::start(workspace.url(), Options::default());
+    let amp = amp.await.unwrap();
+    let url = amp.workspace_url();
+    let head_node = HeadNode::start(&nodes, CLUSTER, url, Credentials::example());
+    let head_node = head_node.await.unwrap();
+    let grafana = Reader {
+        workspace: workspace.url(),
+        client: reqwest::Client::new(),
+    };
+
+    let mut asked = 0;
+    for (name, dashboard) in dashboards() {
+        for choice in [Choice::All, Choice::One] {
+            let values = grafana.resolve(&dashboard, choice, &head_node).await;
+            for target in panels(&dashboard).iter().flat_map(targets) {
+                let query = filled(&target, &values);
+                let answered = timeout(ARRIVAL_LIMIT, grafana.series(&query)).await;
+                let log = || head_node.prometheus.log();
+                assert!(answered.is_ok(), "{name}: no data for {query}\n{}", log());
+                asked += 1;
+            }
+        }
+    }
+    eprintln!("{asked} queries, every one with data");
+    assert!(asked >= 80, "{asked}");
+}
+
+/// What somebody chose in a dashboard's lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    All,
+    One,
+}
+
+/// Asks the workspace as Grafana does.
+struct Reader {
+    workspace: String,
+    client: reqwest::Client,
+}
+
+impl Reader {
+    /// The values of a dashboard's variables: for each of them `.*`, or the first it offers.
+    async fn resolve(
+        &self,
+        dashboard: &Value,
+        choice: Choice,
+        head_node: &HeadNode,
+    ) -> BTreeMap<String, String> {
+        let mut values = BTreeMap::new();
+        for variable in variables(dashboard) {
+            let name = variable["name"].as_str().unwrap().to_owned();
+            let query = interpolated(variable["query"]["query"].as_str().unwrap(), &values);
+            let offered = timeout(ARRIVAL_LIMIT, self.label_values(&query)).await;
+            let log = || head_node.prometheus.log();
+            let offered = offered.unwrap_or_else(|_| panic!("{name} offers nothing: {}", log()));
+            let value = match choice {
+                Choice::All => variable["allValue"].as_str().unwrap().to_owned(),
+                Choice::One => offered[0].clone(),
+            };
+            values.insert(name, value);
+        }
+        values
+    }
+
+    /// Awaits values of `label_values(series, label)`.
+    async fn label_values(&self, query: &str) -> Vec<String> {
+        let arguments = query.strip_prefix("label_values(").unwrap();
+        let (series, label) = arguments
+            .strip_suffix(')')
+            .unwrap()
+            .rsplit_once(", ")
+            .unwrap();
+        let path = format!("label/{label}/values?match[]={}", encoded(series));
+        loop {
+            let values: Vec<String> =
+                serde_json::from_value(self.get(&path).await["data"].clone()).unwrap();
+            if !values.is_empty() {
+                return values;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Awaits series, each with a number.
+    async fn series(&self, query: &str) {
+        let path = format!("query?query={}", encoded(query));
+        loop {
+            let answer = self.get(&path).await;
+            assert_eq!(answer["status"], "success", "{query}: {answer}");
+            let series = answer["data"]["result"].as_array().unwrap();
+            let is_number = |series: &Value| {
+                series["value"][1]
+                    .as_str()
+                    .unwrap()
+                    .parse()
+                    .is_ok_and(f64::is_finite)
+            };
+            if !series.is_empty() && series.iter().all(is_number) {
+                return;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let url = format!("{}/api/v1/{path}", self.workspace);
+        let answer = self.client.get(url).send().await.unwrap();
+        serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+    }
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+/// A query with its variables filled in, and Grafana's own macro.
+fn filled(target: &Value, values: &BTreeMap<String, String>) -> String {
+    let rate_interval = match target["interval"].as_str() {
+        Some("1m") => "4m",
+        _ => "1m",
+    };
+    let query = target["expr"].as_str().unwrap();
+    interpolated(&query.replace("$__rate_interval", rate_interval), values)
+}
+
+fn interpolated(text: &str, values: &BTreeMap<String, String>) -> String {
+    let filled = values.iter().fold(text.to_owned(), |text, (name, value)| {
+        text.replace(&format!("${name}"), value)
+    });
+    assert!(
+        !filled.contains('$'),
+        "a variable without a value: {filled}"
+    );
+    filled
+}
+
+/// By name of the file.
+fn dashboards() -> BTreeMap<String, Value> {
+    let files = fs::read_dir(repository("infra/dashboards")).unwrap();
+    let dashboards = files.map(|file| {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let content = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        (name, content)
+    });
+    dashboards.collect()
+}
+
+fn panels(dashboard: &Value) -> Vec<Value> {
+    dashboard["panels"].as_array().unwrap().clone()
+}
+
+fn targets(panel: &Value) -> Vec<Value> {
+    panel["targets"].as_array().cloned().unwrap_or_default()
+}
+
+/// The variables that are queries.
+fn variables(dashboard: &Value) -> Vec<Value> {
+    let all = dashboard["templating"]["list"].as_array().unwrap().iter();
+    all.filter(|variable| variable["type"] == "query")
+        .cloned()
+        .collect()
+}
+
+fn source() -> Value {
+    json!({"type": "prometheus", "uid": "${datasource}"})
+}

@@ -1,0 +1,5 @@
+//! The built `dcgm-to-cloudwatch` between a real Prometheus and a strict CloudWatch.
+
+mod arrival;
+mod catch_up;
+mod publish;
