@@ -151,7 +151,7 @@ impl Oracle {
                 .with_context(|| format!("no exporter served the sample of {at_ms} ms"))?;
             for reading in &scrape.readings {
                 let gpu = (node.node().instance_id.clone(), reading.series.gpu);
-                self.add(reading.field, gpu, at_ms, reading.value());
+                self.add(reading.field, gpu, at_ms, reading.measured);
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use std::time::Duration;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use testkit::doubles::amp_gateway::{AmpGateway, Options};
-use testkit::doubles::dcgm_exporter::{DcgmExporter, Node};
+use testkit::doubles::dcgm_exporter::{DcgmExporter, Node, Release};
 use testkit::doubles::sigv4::Credentials;
 use testkit::project::repository;
 use testkit::real::head_node::HeadNode;
@@ -123,10 +123,18 @@ fn what_people_look_for_is_there() {
 
 #[tokio::test]
 async fn every_query_returns_series_of_what_the_head_node_sends() {
+    // The older one tells of an XID of 0; that of the newer one is the first event.
     let nodes = [
-        DcgmExporter::start(Node::p5en(1)).await.unwrap(),
-        DcgmExporter::start(Node::p5en(2)).await.unwrap(),
+        DcgmExporter::start(Node {
+            release: Release::V4_5,
+            ..Node::p5en(1)
+        }),
+        DcgmExporter::start(Node {
+            release: Release::V4_9,
+            ..Node::p5en(2)
+        }),
     ];
+    let nodes = futures_util::future::try_join_all(nodes).await.unwrap();
     let workspace = Prometheus::start(prometheus::Options {
         remote_write_receiver: true,
         ..prometheus::Options::default()

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 use testkit::doubles::dcgm_exporter::{
-    DcgmExporter, Field, HostnameLabel, MigInstance, Node, Reading, scrape_config,
+    DcgmExporter, Field, MigInstance, Node, Reading, Release, scrape_config,
 };
 use testkit::real::prometheus::{self, History, Prometheus, every};
 
@@ -91,7 +91,7 @@ fn stored_key(metric: &Value) -> Key {
 fn served_key(node: &Node, reading: &Reading) -> Key {
     let series = &reading.series;
     (
-        reading.field.name.to_owned(),
+        reading.name.to_owned(),
         node.instance_id.clone(),
         series.gpu.to_string(),
         series.mig.as_ref().map(|mig| mig.id.to_string()),
@@ -129,7 +129,8 @@ async fn every_sample_in_prometheus_is_one_that_was_served() {
     let stored = samples(&prometheus, r#"{__name__=~"DCGM_FI_.*"}"#).await;
     // Asked for after what is stored, so that all of that is in it.
     let served = served(&exporters);
-    assert_eq!(stored.len(), 25 * 8 + 25 * 8 * 2);
+    // The last XID is no series yet.
+    assert_eq!(stored.len(), 24 * 8 + 24 * 8 * 2);
     for (metric, values) in &stored {
         let values: Vec<f64> = values
             .iter()
@@ -192,34 +193,140 @@ async fn relabelling_adds_the_instance_and_the_cluster() {
 }
 
 #[tokio::test]
-async fn both_generations_are_printed_as_the_exporter_prints_them() {
-    let new = Node::p5en(0);
-    let old = Node {
-        hostname_label: HostnameLabel::Capital,
-        ..Node::p5en(0)
-    };
-    for (node, label) in [(new, "hostname"), (old, "Hostname")] {
+async fn every_release_prints_as_the_exporter_prints() {
+    let power = ("DCGM_FI_DEV_POWER_USAGE", "Power draw (in W).");
+    let watts = ("DCGM_FI_DEV_BOARD_POWER_WATTS", "Power draw in watts.");
+    let driver = "DCGM_FI_DRIVER_VERSION";
+    for (release, hostname, driver, (name, help)) in [
+        (Release::V4_5, "Hostname", driver, power),
+        (Release::V4_8_2, "Hostname", driver, power),
+        (Release::V4_8_3, "hostname", driver, power),
+        (
+            Release::V4_9,
+            "hostname",
+            "DCGM_FI_SYSTEM_DRIVER_VERSION",
+            watts,
+        ),
+    ] {
+        let node = Node {
+            release,
+            ..Node::p5en(0)
+        };
         let exporter = DcgmExporter::start(node).await.unwrap();
         exporter.print_instead(field("DCGM_FI_DEV_POWER_USAGE"), 0, "113.611000");
         let text = metrics(&exporter).await;
-        let head = "# HELP DCGM_FI_DEV_POWER_USAGE Power draw (in W).\n\
-                    # TYPE DCGM_FI_DEV_POWER_USAGE gauge\n";
+        let head = format!("# HELP {name} {help}\n# TYPE {name} gauge\n");
         let line = format!(
-            "DCGM_FI_DEV_POWER_USAGE{{gpu=\"0\",UUID=\"GPU-00000000-0000-4000-8000-000000000000\",\
+            "{name}{{gpu=\"0\",UUID=\"GPU-00000000-0000-4000-8000-000000000000\",\
              pci_bus_id=\"00000000:53:00.0\",device=\"nvidia0\",modelName=\"NVIDIA H200\",\
-             {label}=\"ip-10-0-0-0.us-east-2.compute.internal\",\
-             DCGM_FI_DRIVER_VERSION=\"580.105.08\"}} 113.611000\n"
+             {hostname}=\"ip-10-0-0-0.us-east-2.compute.internal\",\
+             {driver}=\"580.105.08\"}} 113.611000\n"
         );
         assert!(text.contains(&format!("{head}{line}")), "{text}");
-        let util = text
-            .lines()
-            .find(|line| line.starts_with("DCGM_FI_DEV_GPU_UTIL{"))
-            .unwrap();
-        assert!(
-            !util.rsplit(' ').next().unwrap().contains('.'),
-            "an integer: {util}"
+    }
+}
+
+/// The value of a series of GPU 0.
+fn printed(text: &str, name: &str) -> Option<f64> {
+    let start = format!("{name}{{gpu=\"0\"");
+    let line = text.lines().find(|line| line.starts_with(&start))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[tokio::test]
+async fn the_newest_release_has_other_names_and_base_units() {
+    let older = Node::p5en(0);
+    let newer = Node {
+        release: Release::V4_9,
+        ..older.clone()
+    };
+    let exporters = [
+        DcgmExporter::start(older).await.unwrap(),
+        DcgmExporter::start(newer).await.unwrap(),
+    ];
+    for exporter in &exporters {
+        for (name, printed) in [
+            ("DCGM_FI_DEV_GPU_UTIL", ["93", "0.930000"]),
+            ("DCGM_FI_DEV_FB_USED", ["80000", "83886080000"]),
+            ("DCGM_FI_DEV_SM_CLOCK", ["1980", "1980000000"]),
+        ] {
+            let is_newer = exporter.node().release == Release::V4_9;
+            exporter.print_instead(field(name), 0, printed[usize::from(is_newer)]);
+        }
+    }
+    let [older, newer] = [metrics(&exporters[0]).await, metrics(&exporters[1]).await];
+    for (old_name, old, new_name, new) in [
+        (
+            "DCGM_FI_DEV_GPU_UTIL",
+            93.0,
+            "DCGM_FI_DEV_GPU_UTIL_RATIO",
+            0.93,
+        ),
+        (
+            "DCGM_FI_DEV_FB_USED",
+            80_000.0,
+            "DCGM_FI_DEV_FB_USED_BYTES",
+            83_886_080_000.0,
+        ),
+        (
+            "DCGM_FI_DEV_SM_CLOCK",
+            1980.0,
+            "DCGM_FI_DEV_SM_CLOCK_HERTZ",
+            1_980_000_000.0,
+        ),
+    ] {
+        assert_eq!(printed(&older, old_name), Some(old));
+        assert_eq!(printed(&newer, new_name), Some(new));
+        assert_eq!(
+            printed(&older, new_name).or(printed(&newer, old_name)),
+            None
         );
     }
+    let measured = |exporter: &DcgmExporter| {
+        let scrape = exporter.scrapes().remove(0);
+        let readings = scrape.readings.into_iter();
+        let of_first = readings.filter(|reading| reading.series.gpu == 0);
+        let kept = of_first.filter(|reading| {
+            ["GPU_UTIL", "FB_USED", "SM_CLOCK"]
+                .contains(&reading.field.name.trim_start_matches("DCGM_FI_DEV_"))
+        });
+        kept.map(|reading| (reading.field.name, reading.measured))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(measured(&exporters[0]), measured(&exporters[1]));
+}
+
+#[tokio::test]
+async fn events_have_no_series_before_the_first_one() {
+    let xid = "DCGM_FI_DEV_XID_ERRORS";
+    for (release, name, before) in [
+        (Release::V4_5, xid, Some(0.0)),
+        (Release::V4_8_2, xid, None),
+        (Release::V4_9, "DCGM_FI_DEV_XID_ERROR", None),
+    ] {
+        let node = Node {
+            release,
+            ..Node::p5en(0)
+        };
+        let exporter = DcgmExporter::start(node).await.unwrap();
+        assert_eq!(printed(&metrics(&exporter).await, name), before);
+        exporter.print_instead(field(xid), 0, "79");
+        assert_eq!(printed(&metrics(&exporter).await, name), Some(79.0));
+    }
+}
+
+#[tokio::test]
+async fn the_projects_counters_file_adds_the_fields_of_health() {
+    let node = Node {
+        shows_health: true,
+        ..Node::p5en(0)
+    };
+    let exporter = DcgmExporter::start(node).await.unwrap();
+    let text = metrics(&exporter).await;
+    let shown = |name| printed(&text, name);
+    assert_eq!(shown("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL"), Some(0.0));
+    assert_eq!(shown("DCGM_FI_DEV_POWER_MGMT_LIMIT"), Some(700.0));
+    assert_eq!(shown("DCGM_EXP_XID_ERRORS_TOTAL"), None);
 }
 
 #[tokio::test]

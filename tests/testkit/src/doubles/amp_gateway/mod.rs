@@ -105,7 +105,8 @@ struct Workspace {
     prometheus_url: String,
     client: reqwest::Client,
     log: Mutex<Vec<Logged>>,
-    faults: Mutex<VecDeque<Failure>>,
+    /// What a request has to ask for, and how it fails.
+    faults: Mutex<VecDeque<(String, Failure)>>,
     delay: Mutex<Duration>,
     clock: Clock,
 }
@@ -158,7 +159,13 @@ impl AmpGateway {
 
     /// Makes the next `count` rightly signed requests fail, after the failures asked for before.
     pub fn fail_next(&self, count: usize, failure: Failure) {
-        lock(&self.state.faults).extend(std::iter::repeat_n(failure, count));
+        self.fail_next_of("", count, failure);
+    }
+
+    /// Does so for the next requests whose query has `part` in it.
+    pub fn fail_next_of(&self, part: &str, count: usize, failure: Failure) {
+        let fault = (part.to_owned(), failure);
+        lock(&self.state.faults).extend(std::iter::repeat_n(fault, count));
     }
 
     /// Takes back all failures that have not happened yet.
@@ -244,6 +251,15 @@ impl Workspace {
         )
     }
 
+    fn next_fault(&self, logged: &Logged) -> Option<Failure> {
+        let mut faults = lock(&self.faults);
+        let is_meant = |(part, _): &(String, Failure)| {
+            part.is_empty() || logged.parameter("query").contains(part)
+        };
+        let next = faults.iter().position(is_meant)?;
+        faults.remove(next).map(|(_, failure)| failure)
+    }
+
     fn begin(&self, parts: &Parts, body: &[u8]) -> (usize, Logged) {
         let request = sigv4::Request::new(parts, body);
         let refusal = self.verifier.verify(&request, self.clock.now()).err();
@@ -277,7 +293,7 @@ async fn serve(State(workspace): State<Arc<Workspace>>, request: Request) -> Res
 
     let fault = match logged.refusal {
         Some(_) => None,
-        None => lock(&workspace.faults).pop_front(),
+        None => workspace.next_fault(&logged),
     };
     let answer = match fault
         .as_ref()

@@ -5,6 +5,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use super::release::Exported;
+
 /// Frame buffer of an H200.
 const FB_TOTAL_MIB: f64 = 143_771.0;
 
@@ -17,7 +19,7 @@ const CHECKPOINT_SECONDS: u64 = 25;
 
 /// How DCGM holds a field, which decides how it is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Integer,
     Double,
 }
@@ -25,11 +27,13 @@ enum Kind {
 /// A DCGM field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// Its name, of the metric too.
+    /// Its name before dcgm-exporter 4.9.
     pub name: &'static str,
     prometheus_type: &'static str,
-    help: &'static str,
-    kind: Kind,
+    pub(super) help: &'static str,
+    pub(super) kind: Kind,
+    /// It tells of an event, and of nothing before the first one.
+    pub(super) is_event: bool,
 }
 
 /// What a [`Field`] is asked for: which GPU, and when.
@@ -75,10 +79,25 @@ impl Moment {
     }
 }
 
+impl Kind {
+    /// As the exporter prints it: integers by `%d`, doubles by `%f`.
+    pub(super) fn print(self, value: f64) -> String {
+        match self {
+            Self::Integer => format!("{value:.0}"),
+            Self::Double => format!("{value:.6}"),
+        }
+    }
+}
+
 impl Field {
-    /// A default field by its name.
+    /// A field by its name before dcgm-exporter 4.9.
     pub fn named(name: &str) -> Option<Self> {
-        DEFAULT.iter().find(|field| field.name == name).copied()
+        Self::all().find(|field| field.name == name)
+    }
+
+    /// All that an exporter with this project's counters file has.
+    pub fn all() -> impl Iterator<Item = Self> {
+        DEFAULT.into_iter().chain(HEALTH)
     }
 
     /// The six fields published by default.
@@ -94,26 +113,14 @@ impl Field {
     }
 
     /// The two lines above a metric's series.
-    pub(super) fn write_head(&self, text: &mut String) {
-        let Self {
-            name,
-            help,
-            prometheus_type,
-            ..
-        } = self;
+    pub(super) fn write_head(&self, exported: &Exported, text: &mut String) {
+        let Exported { name, help, .. } = exported;
+        let prometheus_type = self.prometheus_type;
         let written = writeln!(
             text,
             "# HELP {name} {help}\n# TYPE {name} {prometheus_type}"
         );
         written.expect("a string takes all that is written");
-    }
-
-    /// As the exporter prints it: integers by `%d`, doubles by `%f`.
-    pub(super) fn print(&self, value: f64) -> String {
-        match self.kind {
-            Kind::Integer => format!("{value:.0}"),
-            Kind::Double => format!("{value:.6}"),
-        }
     }
 
     /// What the exporter shows of a training GPU.
@@ -143,6 +150,9 @@ impl Field {
             "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE" => at.between(8, (0.38, 0.52), (0.0, 0.0)),
             "DCGM_FI_PROF_DRAM_ACTIVE" => at.between(9, (0.29, 0.41), (0.0, 0.02)),
             "DCGM_FI_PROF_PCIE_TX_BYTES" => at.between(10, (1.1e9, 2.4e9), (6.0e9, 9.0e9)),
+            "DCGM_FI_PROF_SM_ACTIVE" => at.between(12, (0.86, 0.97), (0.0, 0.04)),
+            "DCGM_FI_DEV_GPU_TEMP_LIMIT" => 87.0 - at.temperature(),
+            "DCGM_FI_DEV_POWER_MGMT_LIMIT" => 700.0,
             "DCGM_FI_PROF_PCIE_RX_BYTES" => at.between(11, (1.4e9, 3.0e9), (2.0e7, 8.0e7)),
             // Errors, replays, remapped rows, encoders: nothing to tell on a healthy GPU.
             _ => 0.0,
@@ -156,6 +166,7 @@ const fn gauge(name: &'static str, help: &'static str) -> Field {
         prometheus_type: "gauge",
         help,
         kind: Kind::Integer,
+        is_event: false,
     }
 }
 
@@ -170,6 +181,14 @@ const fn double(name: &'static str, help: &'static str) -> Field {
     Field {
         kind: Kind::Double,
         ..gauge(name, help)
+    }
+}
+
+/// What is only there once something has happened.
+const fn event(field: Field) -> Field {
+    Field {
+        is_event: true,
+        ..field
     }
 }
 
@@ -194,7 +213,7 @@ pub(super) const DEFAULT: [Field; 25] = [
     MEM_COPY_UTIL,
     gauge("DCGM_FI_DEV_ENC_UTIL", "Encoder utilization (in %)."),
     gauge("DCGM_FI_DEV_DEC_UTIL", "Decoder utilization (in %)."),
-    gauge("DCGM_FI_DEV_XID_ERRORS", "Value of the last XID error encountered."),
+    event(gauge("DCGM_FI_DEV_XID_ERRORS", "Value of the last XID error encountered.")),
     FB_FREE,
     FB_USED,
     gauge("DCGM_FI_DEV_FB_RESERVED", "Framebuffer memory reserved (in MiB)."),
@@ -208,4 +227,26 @@ pub(super) const DEFAULT: [Field; 25] = [
     double("DCGM_FI_PROF_DRAM_ACTIVE", "Ratio of cycles the device memory interface is active sending or receiving data."),
     gauge("DCGM_FI_PROF_PCIE_TX_BYTES", "The rate of data transmitted over the PCIe bus - including both protocol headers and data payloads - in bytes per second."),
     gauge("DCGM_FI_PROF_PCIE_RX_BYTES", "The rate of data received over the PCIe bus - including both protocol headers and data payloads - in bytes per second."),
+];
+
+/// What this project's counters file adds to the default (`compute-node.sh`).
+#[rustfmt::skip]
+pub(super) const HEALTH: [Field; 17] = [
+    gauge("DCGM_FI_DEV_GPU_TEMP_LIMIT", "Degrees left until the GPU slows down (in C)."),
+    double("DCGM_FI_DEV_POWER_MGMT_LIMIT", "Power limit (in W)."),
+    double("DCGM_FI_PROF_SM_ACTIVE", "Ratio of time an SM has at least one warp."),
+    counter("DCGM_FI_DEV_ECC_SBE_VOL_TOTAL", "Single-bit ECC errors since the driver was loaded."),
+    counter("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", "Double-bit ECC errors since the driver was loaded."),
+    gauge("DCGM_FI_DEV_ROW_REMAP_PENDING", "Whether remapped rows wait for a reset of the GPU."),
+    event(counter("DCGM_EXP_XID_ERRORS_TOTAL", "XID errors since the exporter was started.")),
+    gauge("DCGM_FI_DEV_GET_GPU_RECOVERY_ACTION", "What the driver asks for to recover the GPU."),
+    counter("DCGM_FI_DEV_POWER_VIOLATION", "Time throttled for power (in ns)."),
+    counter("DCGM_FI_DEV_THERMAL_VIOLATION", "Time throttled for heat (in ns)."),
+    event(counter("DCGM_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN_NS", "Time slowed down for heat by software (in ns).")),
+    event(counter("DCGM_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN_NS", "Time slowed down for heat by hardware (in ns).")),
+    event(counter("DCGM_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN_NS", "Time slowed down by the power brake (in ns).")),
+    counter("DCGM_FI_DEV_NVLINK_CRC_FLIT_ERROR_COUNT_TOTAL", "NVLink flow-control CRC errors."),
+    counter("DCGM_FI_DEV_NVLINK_CRC_DATA_ERROR_COUNT_TOTAL", "NVLink data CRC errors."),
+    counter("DCGM_FI_DEV_NVLINK_REPLAY_ERROR_COUNT_TOTAL", "NVLink retries."),
+    counter("DCGM_FI_DEV_NVLINK_RECOVERY_ERROR_COUNT_TOTAL", "NVLink recovery errors."),
 ];

@@ -3,6 +3,7 @@
 
 mod field;
 mod node;
+mod release;
 
 use std::{
     fmt::Write as _,
@@ -16,7 +17,8 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 pub use self::{
     field::Field,
-    node::{HostnameLabel, MigInstance, Node, Series},
+    node::{MigInstance, Node, Series},
+    release::{Exported, Release},
 };
 
 /// One value of one scrape.
@@ -26,8 +28,12 @@ pub struct Reading {
     pub field: Field,
     /// Of which GPU.
     pub series: Series,
+    /// The name of the series in which it was exported.
+    pub name: &'static str,
     /// The value as it was printed.
     pub printed: String,
+    /// The value in the field's own unit.
+    pub measured: f64,
 }
 
 impl Reading {
@@ -102,8 +108,8 @@ impl DcgmExporter {
         self.address
     }
 
-    /// From now on prints this for a GPU's field: `NaN`, `9223372036854775794` and other blanks of
-    /// DCGM, or any number.
+    /// From now on prints this for a GPU's field, whether it is one that is shown by default or not: `NaN`,
+    /// `9223372036854775794` and other blanks of DCGM, or any number.
     pub fn print_instead(&self, field: Field, gpu: u32, printed: &str) {
         let printed = printed.to_owned();
         lock(&self.state.overrides).push(Override {
@@ -180,27 +186,65 @@ async fn metrics(State((node, state)): State<(Arc<Node>, Arc<Shared>)>) -> impl 
 fn render(node: &Node, overrides: &[Override], at: SystemTime) -> (String, Vec<Reading>) {
     let all_series = node.series();
     let (mut text, mut readings) = (String::new(), Vec::new());
-    for field in field::DEFAULT {
-        field.write_head(&mut text);
+    for (field, is_default) in fields() {
+        let exported = node.release.exported(field);
+        let mut head = Some(());
         for series in &all_series {
-            let fault = overrides.iter().rev();
-            let fault = fault
-                .clone()
-                .find(|o| o.field == field.name && o.gpu == series.gpu);
-            let printed = fault.map_or_else(
-                || field.print(node.load(series, field, at)),
-                |fault| fault.printed.clone(),
-            );
-            writeln!(text, "{}{{{}}} {printed}", field.name, series.labels)
+            let mut faults = overrides.iter().rev();
+            let fault = faults.find(|o| o.field == field.name && o.gpu == series.gpu);
+            let is_shown = (is_default || node.shows_health)
+                && (!field.is_event || is_default && node.release.shows_no_event());
+            if fault.is_none() && !is_shown {
+                continue;
+            }
+            if head.take().is_some() {
+                field.write_head(&exported, &mut text);
+            }
+            let reading = read(node, field, series, fault, at);
+            let (name, labels, printed) = (exported.name, &series.labels, &reading.printed);
+            writeln!(text, "{name}{{{labels}}} {printed}")
                 .expect("a string takes all that is written");
-            readings.push(Reading {
-                field,
-                series: series.clone(),
-                printed,
-            });
+            readings.push(reading);
         }
     }
     (text, readings)
+}
+
+/// All fields, and whether an exporter shows them by default.
+fn fields() -> impl Iterator<Item = (Field, bool)> {
+    let health = field::HEALTH.into_iter().map(|field| (field, false));
+    field::DEFAULT
+        .into_iter()
+        .map(|field| (field, true))
+        .chain(health)
+}
+
+fn read(
+    node: &Node,
+    field: Field,
+    series: &Series,
+    fault: Option<&Override>,
+    at: SystemTime,
+) -> Reading {
+    let exported = node.release.exported(field);
+    let (printed, measured) = match fault {
+        Some(fault) => {
+            let printed = fault.printed.clone();
+            let value = printed.parse().expect("an exporter prints numbers");
+            (printed, exported.unscaled(value))
+        }
+        None => {
+            let measured = node.load(series, field, at);
+            (exported.kind.print(exported.scaled(measured)), measured)
+        }
+    };
+    Reading {
+        field,
+        series: series.clone(),
+        name: exported.name,
+        printed,
+        measured,
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

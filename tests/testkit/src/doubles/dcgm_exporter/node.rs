@@ -3,16 +3,7 @@
 use std::{fmt::Write as _, time::SystemTime};
 
 use super::field::{Field, Moment};
-
-/// The label a release of dcgm-exporter names the node by; 4.6.0 renamed it
-/// (<https://github.com/NVIDIA/dcgm-exporter/pull/655>).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostnameLabel {
-    /// `Hostname`, up to 4.5.3.
-    Capital,
-    /// `hostname`, since 4.6.0.
-    Small,
-}
+use super::release::Release;
 
 /// A slice of a GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +27,10 @@ pub struct Node {
     pub cluster: String,
     /// How many GPUs the node has.
     pub gpus: u32,
-    /// Which generation of dcgm-exporter runs.
-    pub hostname_label: HostnameLabel,
+    /// Which dcgm-exporter runs.
+    pub release: Release,
+    /// Whether it shows the fields of this project's counters file, or its own default ones.
+    pub shows_health: bool,
     /// GPUs that are sliced, by their index.
     pub mig: Vec<(u32, MigInstance)>,
     /// Slurm jobs on every GPU; the exporter shows one copy of each series per job
@@ -71,7 +64,8 @@ impl Node {
             instance_id: format!("i-0{index:016x}"),
             cluster: "p5en".to_owned(),
             gpus: 8,
-            hostname_label: HostnameLabel::Small,
+            release: Release::V4_8_3,
+            shows_health: false,
             mig: Vec::new(),
             hpc_jobs: Vec::new(),
         }
@@ -151,11 +145,8 @@ impl Node {
             add("GPU_I_PROFILE", &mig.profile);
             add("GPU_I_ID", &mig.id.to_string());
         }
-        match self.hostname_label {
-            HostnameLabel::Capital => add("Hostname", &self.hostname),
-            HostnameLabel::Small => add("hostname", &self.hostname),
-        }
-        add("DCGM_FI_DRIVER_VERSION", "580.105.08");
+        add(self.release.hostname_label(), &self.hostname);
+        add(self.release.driver_label(), "580.105.08");
         if let Some(job) = hpc_job {
             add("hpc_job", job);
         }

@@ -73,10 +73,12 @@ impl History {
             for node in nodes {
                 for series in node.series() {
                     let labels = node.stored_labels(&series);
-                    let samples = times
-                        .iter()
-                        .map(|time| (*time, value(node, &series, *field, *time)));
-                    self.series(field.name, &labels, samples)?;
+                    let exported = node.release.exported(*field);
+                    let samples = times.iter().map(|time| {
+                        let value = value(node, &series, *field, *time);
+                        (*time, exported.scaled(value))
+                    });
+                    self.series(exported.name, &labels, samples)?;
                 }
             }
         }
