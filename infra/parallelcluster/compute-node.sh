@@ -21,9 +21,11 @@ declare -rA NODE_EXPORTER_SHA256=(
   [arm64]=848f139986f63232ced83babe3cad1679efdbb26c694737edc1f4fbd27b96203
 )
 
-# 4.5.3-4.8.2-distroless for both architectures. To move to another release:
+# 4.6.0-4.8.3-distroless for both architectures. To move to another release:
 # docker buildx imagetools inspect nvcr.io/nvidia/k8s/dcgm-exporter:<tag>
-readonly DCGM_EXPORTER_IMAGE=nvcr.io/nvidia/k8s/dcgm-exporter@sha256:60d3b00ac80b4ae77f94dae2f943685605585ad9e92fdccda3154d009ae317cc
+readonly DCGM_EXPORTER_IMAGE=nvcr.io/nvidia/k8s/dcgm-exporter@sha256:613ab03c11d442fd960ff515f547e9921537454a712d08160bc8f677f89f1c35
+# The exporter's fields; it refuses to start with one that it does not know.
+readonly COUNTERS=/opt/gpu-monitoring/counters.csv
 
 # https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html
 readonly CONTAINER_TOOLKIT_VERSION=1.19.1-1
@@ -214,6 +216,77 @@ set_up_dcgm_exporter() {
   echo "compute-node.sh: dcgm-exporter answers on port 9400"
 }
 
+# A counters file replaces the exporter's own list, which is telemetry only. This is that list (of 4.8.3),
+# and what tells a GPU's health and use. Help texts may have no comma.
+print_counters() {
+  cat <<'COUNTERS'
+# Clocks
+DCGM_FI_DEV_SM_CLOCK, gauge, SM clock frequency (in MHz).
+DCGM_FI_DEV_MEM_CLOCK, gauge, Memory clock frequency (in MHz).
+DCGM_FI_DEV_CLOCKS_EVENT_REASONS, gauge, Reasons why clocks are limited (a bitmask).
+
+# Temperature
+DCGM_FI_DEV_MEMORY_TEMP, gauge, Memory temperature (in C).
+DCGM_FI_DEV_GPU_TEMP, gauge, GPU temperature (in C).
+DCGM_FI_DEV_GPU_TEMP_LIMIT, gauge, Degrees left until the GPU slows down (in C).
+
+# Power
+DCGM_FI_DEV_POWER_USAGE, gauge, Power draw (in W).
+DCGM_FI_DEV_POWER_MGMT_LIMIT, gauge, Power limit (in W).
+DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION, counter, Total energy consumption since the driver was loaded (in mJ).
+
+# PCIe
+DCGM_FI_PROF_PCIE_TX_BYTES, gauge, Bytes a second sent over PCIe.
+DCGM_FI_PROF_PCIE_RX_BYTES, gauge, Bytes a second received over PCIe.
+DCGM_FI_DEV_PCIE_REPLAY_COUNTER, counter, Total number of PCIe retries.
+
+# Utilization
+DCGM_FI_DEV_GPU_UTIL, gauge, GPU utilization (in %).
+DCGM_FI_DEV_MEM_COPY_UTIL, gauge, Memory utilization (in %).
+DCGM_FI_DEV_ENC_UTIL, gauge, Encoder utilization (in %).
+DCGM_FI_DEV_DEC_UTIL, gauge, Decoder utilization (in %).
+DCGM_FI_PROF_GR_ENGINE_ACTIVE, gauge, Ratio of time the graphics engine is active.
+DCGM_FI_PROF_SM_ACTIVE, gauge, Ratio of time an SM has at least one warp.
+DCGM_FI_PROF_PIPE_TENSOR_ACTIVE, gauge, Ratio of cycles the tensor pipe is active.
+DCGM_FI_PROF_DRAM_ACTIVE, gauge, Ratio of cycles the memory interface is active.
+
+# Memory
+DCGM_FI_DEV_FB_FREE, gauge, Framebuffer memory free (in MiB).
+DCGM_FI_DEV_FB_USED, gauge, Framebuffer memory used (in MiB).
+DCGM_FI_DEV_FB_RESERVED, gauge, Framebuffer memory reserved (in MiB).
+DCGM_FI_DEV_ECC_SBE_VOL_TOTAL, counter, Single-bit ECC errors since the driver was loaded.
+DCGM_FI_DEV_ECC_DBE_VOL_TOTAL, counter, Double-bit ECC errors since the driver was loaded.
+DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS, counter, Rows remapped for uncorrectable errors.
+DCGM_FI_DEV_CORRECTABLE_REMAPPED_ROWS, counter, Rows remapped for correctable errors.
+DCGM_FI_DEV_ROW_REMAP_FAILURE, gauge, Whether remapping of rows has failed.
+DCGM_FI_DEV_ROW_REMAP_PENDING, gauge, Whether remapped rows wait for a reset of the GPU.
+
+# Errors
+DCGM_FI_DEV_XID_ERRORS, gauge, Value of the last XID error encountered.
+DCGM_EXP_XID_ERRORS_COUNT, gauge, XID errors within a window of five minutes.
+DCGM_EXP_XID_ERRORS_TOTAL, counter, XID errors since the exporter was started.
+DCGM_FI_DEV_GET_GPU_RECOVERY_ACTION, gauge, What the driver asks for to recover the GPU.
+
+# Throttling
+DCGM_FI_DEV_POWER_VIOLATION, counter, Time throttled for power (in ns).
+DCGM_FI_DEV_THERMAL_VIOLATION, counter, Time throttled for heat (in ns).
+DCGM_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP_NS, counter, Time slowed down for the power limit (in ns).
+DCGM_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN_NS, counter, Time slowed down for heat by software (in ns).
+DCGM_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN_NS, counter, Time slowed down for heat by hardware (in ns).
+DCGM_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN_NS, counter, Time slowed down by the power brake (in ns).
+
+# NVLink
+DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL, counter, Bandwidth of all NVLink lanes.
+DCGM_FI_DEV_NVLINK_CRC_FLIT_ERROR_COUNT_TOTAL, counter, NVLink flow-control CRC errors.
+DCGM_FI_DEV_NVLINK_CRC_DATA_ERROR_COUNT_TOTAL, counter, NVLink data CRC errors.
+DCGM_FI_DEV_NVLINK_REPLAY_ERROR_COUNT_TOTAL, counter, NVLink retries.
+DCGM_FI_DEV_NVLINK_RECOVERY_ERROR_COUNT_TOTAL, counter, NVLink recovery errors.
+
+# Label of every series
+DCGM_FI_DRIVER_VERSION, label, Driver Version
+COUNTERS
+}
+
 has_gpu() {
   # 0x10de is NVIDIA.
   [[ -e /dev/nvidia0 ]] || grep --quiet --no-messages 0x10de /sys/bus/pci/devices/*/vendor
@@ -356,7 +429,43 @@ pull_dcgm_exporter() {
     fail "cannot pull $DCGM_EXPORTER_IMAGE: compute nodes need a way to the internet (a NAT gateway)"
 }
 
+# Starts the exporter. A field that it does not know costs that field, and not the others.
 start_dcgm_exporter() {
+  local refused known=() before
+  print_counters >"$FOLDER/counters.csv"
+  while true; do
+    install -D --mode 644 "$FOLDER/counters.csv" "$COUNTERS"
+    before=$(date +%s)
+    # With the digest of the counters in it, other counters are another unit, and so it is started again.
+    start_dcgm_exporter_unit "$(sha256sum <"$COUNTERS")"
+    refused=$(await_dcgm_exporter "$before") || fail "dcgm-exporter does not answer on port 9400: see journalctl --unit dcgm-exporter"
+    [[ -n $refused ]] || break
+    [[ " ${known[*]-} " != *" $refused "* ]] || fail "dcgm-exporter refuses $refused, which is not among its fields: see journalctl --unit dcgm-exporter"
+    known+=("$refused")
+    sed --in-place "/^$refused *,/d" "$FOLDER/counters.csv"
+    # The journal is read from the next second on, in which this refusal is not.
+    sleep 1
+  done
+  ((${#known[@]} == 0)) || echo "compute-node.sh: dcgm-exporter does not know ${known[*]}: left out"
+}
+
+# Waits until it answers, or prints the field that it refuses.
+await_dcgm_exporter() {
+  local attempt refused
+  for ((attempt = 0; attempt < 60; attempt++)); do
+    ! answers 9400 || return 0
+    refused=$(journalctl --unit dcgm-exporter --since "@$1" --output cat 2>/dev/null |
+      sed --quiet "s/.*unknown ExporterCounter field '\{0,1\}\([A-Z0-9_]*\).*/\1/p" | tail --lines 1)
+    if [[ -n $refused ]]; then
+      echo "$refused"
+      return 0
+    fi
+    sleep 2
+  done
+  return 1
+}
+
+start_dcgm_exporter_unit() {
   local docker
   docker=$(command -v docker)
   # --runtime nvidia rather than --gpus: with the latter every `systemctl daemon-reload`, and
@@ -366,6 +475,7 @@ start_dcgm_exporter() {
   start_unit dcgm-exporter <<UNIT
 [Unit]
 Description=dcgm-exporter, metrics of the GPUs for the head node's Prometheus
+# Counters ${1%% *}
 Requires=docker.service
 After=docker.service
 
@@ -373,7 +483,9 @@ After=docker.service
 ExecStartPre=-$docker rm --force dcgm-exporter
 ExecStart=$docker run --rm --name dcgm-exporter --runtime nvidia --cap-add SYS_ADMIN --network host \\
   --env NVIDIA_VISIBLE_DEVICES=all --env NVIDIA_DRIVER_CAPABILITIES=compute,utility \\
-  --env DCGM_EXPORTER_LISTEN=:9400 --env DCGM_EXPORTER_INTERVAL=15000 $DCGM_EXPORTER_IMAGE
+  --env DCGM_EXPORTER_LISTEN=:9400 --env DCGM_EXPORTER_INTERVAL=15000 \\
+  --volume $COUNTERS:/etc/dcgm-exporter/counters.csv:ro --env DCGM_EXPORTER_COLLECTORS=/etc/dcgm-exporter/counters.csv \\
+  $DCGM_EXPORTER_IMAGE
 ExecStop=$docker stop dcgm-exporter
 Restart=always
 RestartSec=10
@@ -381,7 +493,6 @@ RestartSec=10
 [Install]
 WantedBy=multi-user.target
 UNIT
-  wait_for_metrics 9400 dcgm-exporter
 }
 
 # systemd starts services without this shell's environment.

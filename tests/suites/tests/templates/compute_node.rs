@@ -1,10 +1,16 @@
 //! compute-node.sh on every operating system of ParallelCluster, run as a whole on a node each.
 
+use std::collections::BTreeSet;
+
+use dcgm_to_cloudwatch::gpu::metric;
+use testkit::doubles::dcgm_exporter;
+
 use crate::node::{Node, RHEL_8, System, key, on_every_system};
 
 const SCRIPT: &str = "compute-node.sh";
 const COPY: &str = "opt/gpu-monitoring/compute-node.sh";
 const NODE_EXPORTER: &str = "etc/systemd/system/node-exporter.service";
+const COUNTERS: &str = "opt/gpu-monitoring/counters.csv";
 const DCGM_EXPORTER: &str = "etc/systemd/system/dcgm-exporter.service";
 
 #[test]
@@ -193,6 +199,60 @@ fn gpus_come_into_the_container_by_the_nvidia_runtime() {
     let unit = node.read(DCGM_EXPORTER).unwrap();
     assert!(unit.contains(" --runtime nvidia ") && !unit.contains("--gpus"));
     assert!(unit.contains(" --env NVIDIA_VISIBLE_DEVICES=all "));
+}
+
+/// The exporter's own fields before 4.9, and what health and cost need.
+#[test]
+fn the_exporter_has_the_fields_of_the_catalogue() {
+    let node = gpu_node(&RHEL_8);
+    node.run(&[]).assert_success();
+    let counters = node.read(COUNTERS).unwrap();
+    let fields: Vec<_> = fields(&counters).collect();
+    let distinct: BTreeSet<_> = fields.iter().collect();
+    assert_eq!(distinct.len(), fields.len());
+    for field in dcgm_exporter::Field::all() {
+        let is_here = distinct.contains(&field.name);
+        assert!(
+            is_here || field.name == "DCGM_FI_DEV_VGPU_LICENSE_STATUS",
+            "{}",
+            field.name
+        );
+    }
+    for metric in [
+        "GPUPCIeReplays",
+        "GPUECCDoubleBitErrors",
+        "GPUNVLinkErrors",
+        "GPUEnergy",
+        "GPUThrottled",
+    ] {
+        let is_collected = |field: &&str| metric::find(field).is_some_and(|one| one.name == metric);
+        assert!(fields.iter().any(is_collected), "{metric}");
+    }
+}
+
+#[test]
+fn a_field_that_the_exporter_does_not_know_costs_itself_alone() {
+    let unknown = ["DCGM_EXP_XID_ERRORS_TOTAL", "DCGM_FI_DEV_GPU_TEMP_LIMIT"];
+    let node = gpu_node(&RHEL_8);
+    node.write("world/unknown-fields", &(unknown.join("\n") + "\n"));
+    let ended = node.run(&[]);
+    ended.assert_success();
+    let told = "compute-node.sh: dcgm-exporter does not know DCGM_FI_DEV_GPU_TEMP_LIMIT \
+                DCGM_EXP_XID_ERRORS_TOTAL: left out";
+    assert!(ended.stdout.contains(told), "{ended:?}");
+    assert!(answers(&node, 9400));
+    let counters = node.read(COUNTERS).unwrap();
+    let left: Vec<_> = fields(&counters).collect();
+    assert!(left.contains(&"DCGM_FI_DEV_GPU_TEMP") && left.contains(&"DCGM_EXP_XID_ERRORS_COUNT"));
+    assert!(
+        !left.iter().any(|field| unknown.contains(field)),
+        "{left:?}"
+    );
+}
+
+fn fields(counters: &str) -> impl Iterator<Item = &str> {
+    let lines = counters.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(',').map(|(field, _)| field))
 }
 
 #[test]

@@ -244,6 +244,8 @@ impl Node {
         fs::create_dir_all(self.path(sources)).unwrap();
         for double in [
             "curl",
+            "date",
+            "journalctl",
             "logger",
             "sleep",
             "systemctl",
