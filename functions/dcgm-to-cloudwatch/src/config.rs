@@ -1,7 +1,7 @@
 //! The environment as checked configuration. Every mistake is told, by name, value and what was
 //! expected.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use amp::WorkspaceUrl;
 use startup::{Environment, InvalidEnvironment};
@@ -56,6 +56,8 @@ pub struct Config {
     pub(crate) workspace: WorkspaceUrl,
     /// The region AMP's requests are signed for.
     pub(crate) amp_region: String,
+    /// The cluster's name, of characters that a CloudWatch namespace may have.
+    pub(crate) cluster: String,
     /// CloudWatch namespace.
     pub(crate) namespace: String,
     /// At least one.
@@ -100,7 +102,9 @@ impl Config {
         let cluster = env.required(ENV_CLUSTER_NAME, cluster_name);
         let namespace = env.or(
             ENV_METRIC_NAMESPACE,
-            cluster.map(|name| format!("ParallelCluster/{name}/GPU")),
+            cluster
+                .as_ref()
+                .map(|name| format!("ParallelCluster/{name}/GPU")),
             |text| namespace(text).map(Some),
         );
         let default = DEFAULT_FIELDS.into_iter().filter_map(metric::find);
@@ -140,6 +144,7 @@ impl Config {
             Some(Self {
                 workspace: reached??,
                 amp_region: amp_region?,
+                cluster: cluster?,
                 namespace: namespace??,
                 metrics: metrics?,
                 dimension_sets: dimension_sets?,
@@ -192,25 +197,32 @@ fn list(text: &str) -> Result<Vec<&str>, String> {
 fn metrics(text: &str) -> Result<Vec<Metric>, String> {
     let metrics = list(text)?
         .into_iter()
-        .map(metric)
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut fields = BTreeSet::new();
+        .map(|item| Ok((item, metric(item)?)))
+        .collect::<Result<Vec<_>, String>>()?;
+    let mut series = BTreeMap::new();
     let mut names = BTreeSet::from([GPUS_REPORTING]);
-    for metric in &metrics {
-        if !fields.insert(&metric.field) {
-            return Err(format!("{} is named twice", metric.field));
+    for (item, metric) in &metrics {
+        for one in &metric.series {
+            if let Some(other) = series.insert(&one.name, item) {
+                return Err(if other == item {
+                    format!("{item} is named twice")
+                } else {
+                    format!("{other} and {item} are the same series")
+                });
+            }
         }
         if !names.insert(metric.name.as_str()) {
             return Err(format!("the metric name {} is used twice", metric.name));
         }
     }
-    Ok(metrics)
+    Ok(metrics.into_iter().map(|(_, metric)| metric).collect())
 }
 
+/// A metric's name, a series of it, or `FIELD=MetricName:Unit`.
 fn metric(item: &str) -> Result<Metric, String> {
     let Some((field, rest)) = item.split_once('=') else {
         return metric::find(item).ok_or_else(|| {
-            let known: Vec<_> = metric::fields().collect();
+            let known: Vec<_> = metric::names().collect();
             format!(
                 "{item} is not known; name its metric as {item}=MetricName:Unit, or use one of {}",
                 known.join(", ")

@@ -44,6 +44,7 @@ pub async fn connect(config: Config) -> Result<Function, Box<dyn Error + Send + 
     );
     let source = Source::new(
         client,
+        config.cluster.clone(),
         config.metrics.clone(),
         config.series_selector.clone(),
         config.instance_id_labels.clone(),

@@ -21,10 +21,11 @@ use crate::due::period::{MAX_PERIODS, Periods, rfc3339};
 use crate::due::progress::{Mark, Progress};
 use crate::due::trigger::Trigger;
 use crate::error::RunError;
-use crate::gpu::collect::Readings;
 use crate::gpu::dropped::DropReason;
 use crate::gpu::identity::Fleet;
+use crate::gpu::readings::Readings;
 use crate::gpu::rollup::{DimensionSet, PeriodReadings};
+use crate::gpu::verdict::Finding;
 use crate::prometheus::error::QueryError;
 use crate::prometheus::pace::Pace;
 use crate::prometheus::source::Source;
@@ -39,13 +40,15 @@ const SAVE_RESERVE: Duration = Duration::from_millis(1_000);
 const PERIOD_RESERVE: Duration = Duration::from_secs(1);
 /// Queries end this long before the rest, so that what AMP answers can still be published.
 const PUBLISH_RESERVE: Duration = Duration::from_secs(1);
-/// The audit may delay the reply by no more than this.
-const AUDIT_LIMIT: Duration = Duration::from_secs(5);
+/// A query for the log may delay the reply by no more than this.
+const SIDE_QUERY_LIMIT: Duration = Duration::from_secs(5);
 /// How often a run saves the watermark, in case it is killed. SSM takes three writes a second:
 /// <https://docs.aws.amazon.com/general/latest/gr/ssm.html>
 const SAVE_INTERVAL: Duration = Duration::from_millis(500);
 /// Number of names that a log line lists.
 const MAX_NAMES: usize = 3;
+/// Number of findings that a run logs, a line each.
+const MAX_FINDINGS: usize = 100;
 
 /// The function: configuration and clients, made once.
 #[derive(Debug)]
@@ -56,6 +59,8 @@ pub struct Function {
     watermark: Option<Watermark>,
     /// What this process published lately.
     audit: Mutex<Audit>,
+    /// Absent metrics that the log has named already.
+    absent: Mutex<BTreeSet<String>>,
 }
 
 impl Function {
@@ -72,6 +77,7 @@ impl Function {
             cloudwatch,
             watermark,
             audit: Mutex::default(),
+            absent: Mutex::default(),
         }
     }
 
@@ -117,6 +123,10 @@ struct Run<'a> {
     deadline: Deadline,
     report: Report,
     progress: Progress,
+    /// Metrics that no GPU had so far; none before any GPU had something.
+    absent: Option<BTreeSet<&'a str>>,
+    /// End of the newest published period, if the rules found something in it.
+    found_at: Option<i64>,
     /// What the watermark's parameter holds, and since when.
     saved: Option<Mark>,
     saved_at: Instant,
@@ -130,6 +140,8 @@ impl<'a> Run<'a> {
             deadline,
             report: Report::new(&trigger),
             progress: Progress::new(None, 0),
+            absent: None,
+            found_at: None,
             saved: None,
             saved_at: Instant::now(),
         }
@@ -141,6 +153,8 @@ impl<'a> Run<'a> {
         let due = self.leave_out_late(due).await?;
         if self.publish_all(due).await? {
             self.report.complete = next_run.is_empty();
+            self.warn_of_findings().await;
+            self.warn_of_absent().await;
             self.count_late().await;
         }
         Ok(())
@@ -238,7 +252,11 @@ impl<'a> Run<'a> {
         let source = &self.function.source;
         let readings = source.readings(range, fleet, self.query_end()).await?;
         warn_of_aliases(&readings.aliases, fleet);
-        self.report.dropped.merge(&readings.dropped);
+        self.report.dropped.merge(readings.dropped());
+        if readings.len() > 0 {
+            let absent = self.absent.get_or_insert_with(|| readings.absent.clone());
+            absent.retain(|metric| readings.absent.contains(metric));
+        }
         Ok(readings)
     }
 
@@ -285,6 +303,7 @@ impl<'a> Run<'a> {
         if self.report.periods.is_empty() && self.moves_watermark() {
             self.warn_of_a_gap();
         }
+        self.found_at = readings.has_findings().then_some(period.end);
         let sets = self.affordable_sets(readings);
         let published = self.send(readings, sets).await?;
         let is_published = self
@@ -302,7 +321,8 @@ impl<'a> Run<'a> {
         let config = &self.function.config;
         let all = &config.dimension_sets;
         let limit = config.max_metrics;
-        let (sets, metrics) = affordable(all, |set| readings.count_metrics(set), limit);
+        let fixed = readings.count_fixed_metrics();
+        let (sets, metrics) = affordable(all, fixed, |set| readings.count_metrics(set), limit);
         let left_out = &all[..all.len() - sets.len()];
         if !left_out.is_empty() && self.report.degrade(left_out) {
             tracing::warn!("{left_out:?} left out: with them a period is over MAX_METRICS={limit}");
@@ -332,6 +352,82 @@ impl<'a> Run<'a> {
         Ok(planned)
     }
 
+    /// Warns of every GPU and node that the rules find sick, missing or slow in the newest period.
+    async fn warn_of_findings(&self) {
+        let Some(moment) = self.found_at.filter(|_| self.trigger.backfill.is_none()) else {
+            return;
+        };
+        let findings = match self
+            .function
+            .source
+            .findings(moment, self.side_query_end())
+            .await
+        {
+            Ok(findings) => findings,
+            Err(error) => return tracing::warn!("the log lacks what the rules found: {error:?}"),
+        };
+        for finding in findings.iter().take(MAX_FINDINGS) {
+            let Finding {
+                instance_id,
+                gpu,
+                uuid,
+                reason,
+                severity,
+                action,
+                ..
+            } = finding;
+            tracing::warn!(
+                instance_id,
+                gpu,
+                uuid,
+                reason,
+                severity,
+                action,
+                "{finding}"
+            );
+        }
+        let more = findings.len().saturating_sub(MAX_FINDINGS);
+        if more > 0 {
+            tracing::warn!("{more} more findings; Grafana's dashboard GPU health lists all");
+        }
+    }
+
+    /// Warns of metrics that the GPUs do not have, once in each process, and names what they have instead.
+    async fn warn_of_absent(&mut self) {
+        let absent = self.absent.take().into_iter().flatten();
+        self.report.absent = absent.map(str::to_owned).collect();
+        let is_known = {
+            let absent = self.function.absent.lock();
+            let mut known = absent.unwrap_or_else(PoisonError::into_inner);
+            let is_known = self.report.absent.is_subset(&known);
+            known.clone_from(&self.report.absent);
+            is_known
+        };
+        if is_known {
+            return;
+        }
+        let source = &self.function.source;
+        let unknown = source
+            .unknown_names(self.trigger.now, self.side_query_end())
+            .await;
+        let unknown = unknown.unwrap_or_default();
+        let unknown: Vec<_> = unknown.iter().map(String::as_str).collect();
+        tracing::warn!(
+            "no series of {}: is the field in the exporter's counters file? Its other fields: {}",
+            self.report
+                .absent
+                .iter()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", "),
+            if unknown.is_empty() {
+                "none".to_owned()
+            } else {
+                unknown.join(", ")
+            },
+        );
+    }
+
     /// Counts samples that came after their period was published.
     async fn count_late(&mut self) {
         if !self.moves_watermark() {
@@ -340,8 +436,8 @@ impl<'a> Run<'a> {
         let Some((periods, samples)) = self.function.audit().next(self.trigger.now) else {
             return;
         };
-        let until = self.query_end().min(Instant::now() + AUDIT_LIMIT);
-        let count = match self.function.source.count(&periods, until).await {
+        let count = self.function.source.count(&periods, self.side_query_end());
+        let count = match count.await {
             Ok(count) => count,
             Err(error) => return tracing::debug!("late samples are not counted: {error:?}"),
         };
@@ -404,6 +500,11 @@ impl<'a> Run<'a> {
 
     fn query_end(&self) -> Instant {
         self.end() - PUBLISH_RESERVE.min(self.time_left())
+    }
+
+    /// When a query must have ended whose answer goes to the log only.
+    fn side_query_end(&self) -> Instant {
+        self.query_end().min(Instant::now() + SIDE_QUERY_LIMIT)
     }
 
     fn time_left(&self) -> Duration {

@@ -1,5 +1,6 @@
 //! The reply.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -37,6 +38,8 @@ pub struct Report {
     pub(crate) complete: bool,
     /// Dimension sets left out for the cap on metrics.
     pub(crate) degraded: Vec<DimensionSet>,
+    /// Metrics that no GPU has, while the GPUs have others.
+    pub(crate) absent: BTreeSet<String>,
     metrics: usize,
     estimated_monthly_usd: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,6 +76,7 @@ impl Report {
             lag_seconds: 0,
             complete: false,
             degraded: Vec::new(),
+            absent: BTreeSet::new(),
             metrics: 0,
             estimated_monthly_usd: 0.0,
             datums: trigger.dry_run.then(Vec::new),

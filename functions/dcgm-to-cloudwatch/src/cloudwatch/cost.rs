@@ -26,23 +26,22 @@ pub(crate) fn monthly_usd(metrics: u64) -> f64 {
 }
 
 /// The dimension sets, given from fine to coarse, that keep a period within `limit` metrics, and how
-/// many metrics those are. The finest sets are left out first. `metrics` is how many a set makes.
+/// many metrics those are. The finest sets are left out first. `fixed` metrics are there in any case;
+/// `metrics` is how many a set makes.
 pub(crate) fn affordable(
     sets: &[DimensionSet],
+    fixed: usize,
     metrics: impl Fn(DimensionSet) -> usize,
     limit: usize,
 ) -> (&[DimensionSet], usize) {
     let of_set: Vec<usize> = sets.iter().map(|set| metrics(*set)).collect();
-    // +1 for `GPUsReporting`, which is always published.
     (0..=sets.len())
         .map(|left_out| {
-            (
-                &sets[left_out..],
-                1 + of_set[left_out..].iter().sum::<usize>(),
-            )
+            let metrics = fixed + of_set[left_out..].iter().sum::<usize>();
+            (&sets[left_out..], metrics)
         })
         .find(|(_, metrics)| *metrics <= limit)
-        .unwrap_or((&[], 1))
+        .unwrap_or((&[], fixed))
 }
 
 #[cfg(test)]
@@ -69,7 +68,7 @@ mod tests {
         ];
         for (limit, sets, count) in rows {
             assert_eq!(
-                affordable(&all, metrics, limit),
+                affordable(&all, 1, metrics, limit),
                 (sets, count),
                 "at most {limit}"
             );

@@ -55,6 +55,17 @@ impl Periods {
         self.len() == 0
     }
 
+    /// Place of the period that a time in milliseconds since the epoch falls into; none outside all.
+    pub(crate) fn index_at(&self, millis: i64) -> Option<usize> {
+        let is_inside = (self.start * 1_000..self.end * 1_000).contains(&millis);
+        is_inside.then(|| ((millis - self.start * 1_000) / (self.length * 1_000)) as usize)
+    }
+
+    /// Milliseconds from the start to a time inside, which is in milliseconds since the epoch.
+    pub(crate) fn offset(&self, millis: i64) -> u32 {
+        (millis - self.start * 1_000) as u32
+    }
+
     /// Each, oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Period> + use<> {
         let length = self.length;

@@ -1,182 +1,372 @@
-//! Collects the samples of a range of periods into readings: valid, of identified GPUs, sorted, and without
+//! Collects replies about a range of periods into readings: valid, of identified GPUs, sorted, and without
 //! copies.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use super::counter::{CounterSeries, Lines};
 use super::dropped::{DropReason, Dropped};
+use super::gauge::{Gauge, sort};
+use super::generation::{EVIDENCE, Generations};
 use super::identity::Fleet;
-use super::metric::Metric;
-use super::reading::{Reading, Sample, validate};
-use super::rollup::PeriodReadings;
-use crate::due::period::{Period, Periods};
+use super::metric::{Kind, Metric};
+use super::reading::{Reading, Sample, validate_count};
+use super::readings::{Readings, Tally};
+use crate::due::period::Periods;
 
 /// Collects the replies about one range of periods.
 #[derive(Debug)]
-pub(crate) struct Collector<'a>(Readings<'a>);
-
-/// The readings of a range of periods.
-#[derive(Debug)]
-pub(crate) struct Readings<'a> {
+pub(crate) struct Collector<'a> {
     range: Periods,
-    /// Sorted by period, GPU and time.
-    metrics: Vec<(&'a Metric, Vec<Reading>)>,
-    /// Number of series with a reading, for each period.
-    series: Vec<u64>,
-    /// Number of samples, valid or not, for each period.
-    raw_samples: Vec<u64>,
-    /// Samples that are not readings.
-    pub(crate) dropped: Dropped,
-    /// GPUs that had two names in one period, as numbers of the fleet: the published name, and the other.
-    pub(crate) aliases: BTreeSet<(u32, u32)>,
+    metrics: Vec<(&'a Metric, Collected)>,
+    /// Names of the metrics that have no series yet.
+    absent: BTreeSet<&'a str>,
+    generations: Generations,
+    tally: Tally,
+}
+
+/// What was collected of one metric.
+#[derive(Debug)]
+enum Collected {
+    Gauge(Gauge),
+    Counter(Lines),
+}
+
+/// One series of a reply.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReplySeries<'s> {
+    /// Its name.
+    pub(crate) name: &'s str,
+    /// Number of its GPU, or why it has none.
+    pub(crate) gpu: Result<u32, DropReason>,
+    /// The scrape target, of a counter.
+    pub(crate) source: &'s str,
+    /// What else tells a counter's series apart.
+    pub(crate) detail: &'s str,
+    /// Oldest first.
+    pub(crate) samples: &'s [Sample],
 }
 
 impl<'a> Collector<'a> {
     /// An empty collector.
     pub(crate) fn new(range: Periods, metrics: &'a [Metric]) -> Self {
-        Self(Readings {
+        // A share of time may be absent until it is over 0 for the first time.
+        let expected = metrics.iter().filter(|metric| metric.kind != Kind::Share);
+        let absent = expected.map(|metric| metric.name.as_str()).collect();
+        let metrics = metrics.iter().map(|metric| {
+            let collected = match metric.kind {
+                Kind::Gauge => Collected::Gauge(Gauge::new(metric.series.len())),
+                Kind::Counter | Kind::Share => Collected::Counter(Lines::default()),
+            };
+            (metric, collected)
+        });
+        Self {
             range,
-            metrics: metrics.iter().map(|metric| (metric, Vec::new())).collect(),
-            series: vec![0; range.len()],
-            raw_samples: vec![0; range.len()],
-            dropped: Dropped::default(),
-            aliases: BTreeSet::new(),
-        })
+            metrics: metrics.collect(),
+            absent,
+            generations: Generations::default(),
+            tally: Tally {
+                series: vec![0; range.len()],
+                raw_samples: vec![0; range.len()],
+                dropped: Dropped::default(),
+            },
+        }
     }
 
-    /// Adds one reply about the metric at `index`. `read` calls its argument for every series, with the
-    /// number of its GPU, or why it has none, and with its samples.
+    /// Adds one reply about the metric at `index`. `read` calls its argument for every series.
     pub(crate) fn take_reply<T>(
         &mut self,
         index: usize,
-        read: impl FnOnce(&mut dyn FnMut(Result<u32, DropReason>, &[Sample])) -> T,
+        read: impl FnOnce(&mut dyn FnMut(ReplySeries<'_>)) -> T,
     ) -> T {
-        let read = read(&mut |gpu, samples| self.0.take(index, gpu, samples));
-        self.0.sort(index);
+        let read = read(&mut |series| self.take(index, series));
+        if let (_, Collected::Gauge(gauge)) = &mut self.metrics[index] {
+            gauge.compact(self.range);
+        }
         read
+    }
+
+    fn take(&mut self, index: usize, series: ReplySeries<'_>) {
+        let (metric, collected) = &mut self.metrics[index];
+        let rank = metric.series.iter().position(|one| one.name == series.name);
+        if rank.is_some() {
+            self.absent.remove(metric.name.as_str());
+        }
+        match (collected, rank) {
+            (Collected::Gauge(gauge), Some(rank)) => {
+                take_gauge(gauge, metric, rank, series, self.range, &mut self.tally);
+            }
+            (Collected::Counter(lines), Some(rank)) => {
+                take_counter(lines, metric, rank, series, self.range, &mut self.tally);
+            }
+            // A series that is always there, beside a counter.
+            (Collected::Counter(lines), None) => {
+                if let Ok(gpu) = series.gpu {
+                    lines.see(gpu, series.samples.iter().map(|(at, _)| *at));
+                }
+            }
+            (Collected::Gauge(_), None) => {}
+        }
     }
 
     /// Number of readings so far.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        let of_metric = |(_, collected): &(_, Collected)| match collected {
+            Collected::Gauge(gauge) => gauge.len(),
+            Collected::Counter(lines) => lines.len(),
+        };
+        self.metrics.iter().map(of_metric).sum()
+    }
+
+    /// Once all replies are in: whether the scale of some reading depends on the generation of its exporter,
+    /// and nothing collected tells that.
+    pub(crate) fn lacks_generations(&mut self, fleet: &Fleet) -> bool {
+        let ambiguous = self.gather_evidence(fleet);
+        !ambiguous
+            .iter()
+            .all(|instance| self.generations.knows(*instance))
+    }
+
+    /// Notes the generations that readings prove, if any reading needs that. Returns the instances of those
+    /// readings.
+    fn gather_evidence(&mut self, fleet: &Fleet) -> BTreeSet<u32> {
+        let gauges = || {
+            self.metrics
+                .iter()
+                .filter_map(|(metric, collected)| match collected {
+                    Collected::Gauge(gauge) => Some((*metric, gauge)),
+                    Collected::Counter(_) => None,
+                })
+        };
+        let ambiguous: BTreeSet<u32> = gauges()
+            .flat_map(|(metric, gauge)| gauge.ambiguous(metric))
+            .map(|reading| fleet.instance_of(reading.gpu))
+            .collect();
+        if !ambiguous.is_empty() {
+            let evidence = gauges().flat_map(|(metric, gauge)| gauge.evidence(metric));
+            for (generation, reading) in evidence {
+                let instance = fleet.instance_of(reading.gpu);
+                self.generations.note(instance, reading.at, generation);
+            }
+        }
+        ambiguous
+    }
+
+    /// Adds a series of [`EVIDENCE`].
+    pub(crate) fn take_evidence(&mut self, name: &str, instance: u32, samples: &[Sample]) {
+        let Some((_, generation)) = EVIDENCE.iter().find(|(one, _)| *one == name) else {
+            return;
+        };
+        let start = self.range.start * 1_000;
+        for at in samples
+            .iter()
+            .filter_map(|(at, _)| u32::try_from(at - start).ok())
+        {
+            self.generations.note(instance, at, *generation);
+        }
     }
 
     /// The readings, once all replies are in. `fleet` is the one that numbered the GPUs.
-    pub(crate) fn finish(self, fleet: &Fleet) -> Readings<'a> {
-        let Self(mut readings) = self;
+    pub(crate) fn finish(mut self, fleet: &Fleet) -> Readings<'a> {
+        self.gather_evidence(fleet);
+        let Self {
+            range,
+            metrics,
+            absent,
+            generations,
+            mut tally,
+        } = self;
+        let metrics = metrics.into_iter().map(|(metric, collected)| {
+            let readings = match collected {
+                Collected::Gauge(gauge) => {
+                    gauge.readings(metric, range, &generations, fleet, &mut tally.dropped)
+                }
+                Collected::Counter(lines) => {
+                    let mut readings = lines.readings(metric, range);
+                    sort(&mut readings, range);
+                    readings
+                }
+            };
+            (metric, readings)
+        });
+        let mut readings = Readings {
+            range,
+            metrics: metrics.collect(),
+            tally,
+            verdicts: Vec::new(),
+            aliases: BTreeSet::new(),
+            absent,
+        };
         readings.merge_aliases(fleet);
         readings
     }
 }
 
-impl Readings<'_> {
-    fn take(&mut self, index: usize, gpu: Result<u32, DropReason>, samples: &[Sample]) {
-        let Periods { start, end, length } = self.range;
-        let (metric, readings) = &mut self.metrics[index];
-        let mut latest = None;
-        let inside = samples
-            .iter()
-            .filter(|(at, _)| (start * 1_000..end * 1_000).contains(at));
-        for &(at, value) in inside {
-            let at = (at - start * 1_000) as u32;
-            let period = (i64::from(at) / (length * 1_000)) as usize;
-            self.raw_samples[period] += 1;
-            match gpu.and_then(|gpu| Ok((gpu, validate(value, &metric.possible)?))) {
-                Ok((gpu, value)) => {
-                    readings.push(Reading { gpu, at, value });
-                    if latest.replace(period) != Some(period) {
-                        self.series[period] += 1;
-                    }
-                }
-                Err(reason) => self.dropped.add(reason, 1),
-            }
-        }
-    }
-
-    /// Sorts the readings of a metric and removes copies. Several series of one GPU are often copies
-    /// (dcgm-exporter has one for each job on the GPU), so equal values at one time count once. Different
-    /// values all count: their series differ in a label that is not a dimension.
-    fn sort(&mut self, index: usize) {
-        let length = self.range.length as u32 * 1_000;
-        let (_, readings) = &mut self.metrics[index];
-        readings.sort_unstable_by(|a, b| {
-            (a.at / length, a.gpu, a.at)
-                .cmp(&(b.at / length, b.gpu, b.at))
-                .then(a.value.total_cmp(&b.value))
-        });
-        readings.dedup_by_key(|reading| (reading.gpu, reading.at, reading.value.to_bits()));
-    }
-
-    /// Puts the readings of a GPU that has several names in one period under the first name.
-    fn merge_aliases(&mut self, fleet: &Fleet) {
-        let mut renamed = HashMap::new();
-        for names in fleet.aliases() {
-            for (index, period) in self.range.iter().enumerate() {
-                let mut present = names.iter().filter(|name| self.has(period, **name));
-                let Some(first) = present.next() else {
-                    continue;
-                };
-                let others: Vec<u32> = present.copied().collect();
-                for other in others {
-                    self.aliases.insert((*first, other));
-                    if !fleet.has_instance_id(other) {
-                        renamed.insert((index, other), *first);
-                    }
-                }
-            }
-        }
-        if renamed.is_empty() {
-            return;
-        }
-        let length = self.range.length as u32 * 1_000;
-        for index in 0..self.metrics.len() {
-            for reading in &mut self.metrics[index].1 {
-                let key = ((reading.at / length) as usize, reading.gpu);
-                reading.gpu = renamed.get(&key).copied().unwrap_or(reading.gpu);
-            }
-            self.sort(index);
-        }
-    }
-
-    fn has(&self, period: Period, gpu: u32) -> bool {
-        self.metrics.iter().any(|(_, readings)| {
-            let of_period = self.within(readings, period);
-            of_period
-                .binary_search_by_key(&gpu, |reading| reading.gpu)
-                .is_ok()
-        })
-    }
-
-    /// Number of readings.
-    pub(crate) fn len(&self) -> usize {
-        self.metrics
-            .iter()
-            .map(|(_, readings)| readings.len())
-            .sum()
-    }
-
-    /// The readings of one period of the range.
-    pub(crate) fn of<'r>(&'r self, period: Period, fleet: &'r Fleet) -> PeriodReadings<'r> {
-        let metrics = self
-            .metrics
-            .iter()
-            .map(|(metric, readings)| (*metric, self.within(readings, period)))
-            .filter(|(_, readings)| !readings.is_empty())
-            .collect();
-        let index = ((period.start - self.range.start) / self.range.length) as usize;
-        PeriodReadings {
-            period,
-            series: self.series[index],
-            raw_samples: self.raw_samples[index],
-            metrics,
-            fleet,
-        }
-    }
-
-    fn within<'r>(&self, readings: &'r [Reading], period: Period) -> &'r [Reading] {
-        let before = |time: i64| {
-            let offset = (time - self.range.start) * 1_000;
-            readings.partition_point(|reading| i64::from(reading.at) < offset)
+fn take_gauge(
+    gauge: &mut Gauge,
+    metric: &Metric,
+    rank: usize,
+    series: ReplySeries<'_>,
+    range: Periods,
+    tally: &mut Tally,
+) {
+    let mut latest = None;
+    for &(at, value) in series.samples {
+        let Some(period) = range.index_at(at) else {
+            continue;
         };
-        &readings[before(period.start)..before(period.end)]
+        tally.raw_samples[period] += 1;
+        let reading = series.gpu.map(|gpu| Reading {
+            gpu,
+            at: range.offset(at),
+            value,
+        });
+        match reading.and_then(|reading| gauge.take(metric, rank, reading)) {
+            Ok(()) if latest.replace(period) != Some(period) => tally.series[period] += 1,
+            Ok(()) => {}
+            Err(reason) => tally.dropped.add(reason, 1),
+        }
+    }
+}
+
+fn take_counter(
+    lines: &mut Lines,
+    metric: &Metric,
+    rank: usize,
+    series: ReplySeries<'_>,
+    range: Periods,
+    tally: &mut Tally,
+) {
+    let one = &metric.series[rank];
+    // Of the samples before the range only the last one is needed, as a base.
+    let first = series
+        .samples
+        .partition_point(|(at, _)| *at < range.start * 1_000);
+    let mut valid = Vec::new();
+    let mut latest = None;
+    for &(at, value) in &series.samples[first.saturating_sub(1)..] {
+        let value = series.gpu.and_then(|_| validate_count(value));
+        if let Some(period) = range.index_at(at) {
+            tally.raw_samples[period] += 1;
+            match value {
+                Ok(_) if latest.replace(period) != Some(period) => tally.series[period] += 1,
+                Ok(_) => {}
+                Err(reason) => tally.dropped.add(reason, 1),
+            }
+        }
+        valid.extend(value.ok().map(|value| (at, one.scale.apply(value))));
+    }
+    let Ok(gpu) = series.gpu else {
+        return;
+    };
+    let counter = CounterSeries {
+        gpu,
+        part: one.part,
+        rank: rank as u8,
+        source: series.source,
+        detail: series.detail,
+    };
+    lines.take(counter, valid);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::metric::find;
+
+    const START: i64 = 1_700_000_040;
+    const MINUTE: Periods = Periods {
+        start: START,
+        end: START + 60,
+        length: 60,
+    };
+
+    /// Node, name, and samples in seconds from the start.
+    type Exported<'s> = (&'s str, &'s str, &'s [(i64, f64)]);
+
+    /// The values of the first metric, of each node in the order of appearance, and whether the nodes have to
+    /// be asked for their generation.
+    fn values(metrics: &[&str], exported: &[Exported<'_>]) -> (Vec<(u32, f64)>, bool) {
+        let metrics: Vec<_> = metrics.iter().map(|name| find(name).unwrap()).collect();
+        let mut fleet = Fleet::new(&["instance_id".to_owned()], |_| true);
+        let mut collector = Collector::new(MINUTE, &metrics);
+        for (index, metric) in metrics.iter().enumerate() {
+            let of_metric = exported
+                .iter()
+                .filter(|(_, name, _)| metric.series.iter().any(|one| one.name == *name));
+            collector.take_reply(index, |take| {
+                for (node, name, samples) in of_metric {
+                    let samples = samples.iter();
+                    let samples: Vec<Sample> = samples
+                        .map(|(at, value)| ((START + at) * 1_000, *value))
+                        .collect();
+                    take(ReplySeries {
+                        name,
+                        gpu: fleet.identify(&["0", "", "", node].map(str::to_owned)),
+                        source: "",
+                        detail: "",
+                        samples: &samples,
+                    });
+                }
+            });
+        }
+        let lacks_generations = collector.lacks_generations(&fleet);
+        let readings = collector.finish(&fleet);
+        let (_, readings) = &readings.metrics[0];
+        let values = readings.iter().map(|reading| (reading.gpu, reading.value));
+        (values.collect(), lacks_generations)
+    }
+
+    const UTIL: &str = "DCGM_FI_DEV_GPU_UTIL";
+    const RATIO: &str = "DCGM_FI_DEV_GPU_UTIL_RATIO";
+    const USED: &str = "DCGM_FI_DEV_FB_USED";
+    const BYTES: &str = "DCGM_FI_DEV_FB_USED_BYTES";
+
+    #[test]
+    fn old_and_new_exporters_are_one_metric_in_one_unit() {
+        let exported: [Exported<'_>; 2] = [
+            ("old", USED, &[(0, 1_000.0)]),
+            ("new", BYTES, &[(0, 1_048_576_000.0)]),
+        ];
+        let (values, _) = values(&["GPUMemoryUsed"], &exported);
+        assert_eq!(values, [(0, 1_000.0), (1, 1_000.0)]);
+    }
+
+    #[test]
+    fn a_node_that_exports_both_names_is_read_once() {
+        let exported: [Exported<'_>; 2] = [
+            ("node", USED, &[(0, 1_000.0), (15, 1_001.0)]),
+            ("node", BYTES, &[(0, 1_048_576_001.0), (30, 2_097_152.0)]),
+        ];
+        let (values, _) = values(&["GPUMemoryUsed"], &exported);
+        assert_eq!(values, [(0, 1_000.0), (0, 1_001.0), (0, 2.0)]);
+    }
+
+    #[test]
+    fn what_1_means_is_decided_by_what_else_the_node_exports() {
+        let one: &[(i64, f64)] = &[(0, 1.0)];
+        let both = ["GPUUtilization", "GPUMemoryUsed"];
+        let rows: [(&[Exported<'_>], f64, bool); 4] = [
+            (&[("a", RATIO, one), ("a", USED, one)], 1.0, false),
+            (&[("a", RATIO, one), ("a", BYTES, one)], 100.0, false),
+            (&[("a", RATIO, one), ("a", UTIL, one)], 1.0, false),
+            (&[("a", RATIO, one)], 100.0, true),
+        ];
+        for (exported, expected, must_ask) in rows {
+            let (values, lacks_generations) = values(&both, exported);
+            assert_eq!(values, [(0, expected)], "{exported:?}");
+            assert_eq!(lacks_generations, must_ask, "{exported:?}");
+        }
+    }
+
+    #[test]
+    fn an_upgrade_in_the_middle_of_a_minute_changes_no_value() {
+        let both = ["GPUUtilization", "GPUMemoryUsed"];
+        let exported: [Exported<'_>; 3] = [
+            ("a", RATIO, &[(0, 37.0), (15, 37.0), (30, 0.37), (45, 0.37)]),
+            ("a", USED, &[(0, 1.0), (15, 1.0)]),
+            ("a", BYTES, &[(30, 1.0), (45, 1.0)]),
+        ];
+        let (values, _) = values(&both, &exported);
+        assert_eq!(values, [(0, 37.0); 4]);
     }
 }

@@ -2,9 +2,14 @@
 //! every wire format: neither Prometheus's nor CloudWatch's is known here.
 
 pub(crate) mod collect;
+pub(crate) mod counter;
 pub(crate) mod dropped;
+pub(crate) mod gauge;
+pub(crate) mod generation;
 pub(crate) mod identity;
 pub mod metric;
 pub(crate) mod reading;
+pub(crate) mod readings;
 pub(crate) mod rollup;
 pub(crate) mod unit;
+pub(crate) mod verdict;

@@ -18,6 +18,9 @@ const NOISE: f64 = 1e-100;
 /// <https://github.com/NVIDIA/DCGM/blob/master/dcgmlib/dcgm_structs.h>
 const BLANK_32: RangeInclusive<f64> = 2_147_483_632.0..=2_147_483_647.0;
 const BLANK_FROM: f64 = 140_737_488_355_328.0;
+/// `DCGM_INT64_BLANK`, and `DCGM_FP64_BLANK` with the 15 codes after it.
+const BLANK_64_FROM: f64 = 9_223_372_036_854_775_792.0;
+const BLANK_FLOAT: RangeInclusive<f64> = BLANK_FROM..=140_737_488_355_343.0;
 
 /// A value of one metric of one GPU. It is small on purpose: a run over 10,000 nodes holds millions.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,6 +54,25 @@ pub(crate) fn validate(value: f64, possible: &RangeInclusive<f64>) -> Result<f64
     Ok(if value.abs() < NOISE { 0.0 } else { value })
 }
 
+/// The value of a counter.
+///
+/// # Errors
+/// Why the value can't be one. A counter of nanoseconds exceeds the codes of other types within hours, so
+/// that only those of its own types are codes for "no value".
+pub(crate) fn validate_count(value: f64) -> Result<f64, DropReason> {
+    if value.is_nan() {
+        Err(DropReason::NotANumber)
+    } else if value.is_infinite() {
+        Err(DropReason::Infinite)
+    } else if value >= BLANK_64_FROM || BLANK_FLOAT.contains(&value) {
+        Err(DropReason::DcgmBlank)
+    } else if value < 0.0 {
+        Err(DropReason::OutOfRange)
+    } else {
+        Ok(value)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -78,6 +100,24 @@ mod tests {
             assert_eq!(validate(value, &PERCENT), Err(reason), "{value}");
         }
         assert_eq!(validate(2e15, &ANY), Err(DcgmBlank));
+    }
+
+    #[test]
+    fn a_counter_may_be_large_but_no_code() {
+        use DropReason::{DcgmBlank, Infinite, NotANumber, OutOfRange};
+        for value in [0.0, 2_147_483_640.0, 2e14, 9e18] {
+            assert_eq!(validate_count(value), Ok(value));
+        }
+        let rows = [
+            (f64::NAN, NotANumber),
+            (f64::INFINITY, Infinite),
+            (-1.0, OutOfRange),
+            (9_223_372_036_854_775_794.0, DcgmBlank),
+            (140_737_488_355_330.0, DcgmBlank),
+        ];
+        for (value, reason) in rows {
+            assert_eq!(validate_count(value), Err(reason), "{value}");
+        }
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) struct PeriodReadings<'r> {
     /// Number of samples that Prometheus has of it, valid or not, copies included.
     pub(crate) raw_samples: u64,
     pub(super) metrics: Vec<(&'r Metric, &'r [Reading])>,
+    /// Values of metrics about the cluster as a whole.
+    pub(super) verdicts: Vec<(&'r Metric, Vec<f64>)>,
     pub(super) fleet: &'r Fleet,
 }
 
@@ -74,6 +76,18 @@ impl<'r> PeriodReadings<'r> {
         boards.len()
     }
 
+    /// Whether the rules have found something to report, or at least somebody idle.
+    pub(crate) fn has_findings(&self) -> bool {
+        self.verdicts
+            .iter()
+            .any(|(_, values)| values.iter().any(|value| *value > 0.0))
+    }
+
+    /// How many metrics there are whatever the dimension sets: `GPUsReporting`, and the verdicts on the cluster.
+    pub(crate) fn count_fixed_metrics(&self) -> usize {
+        1 + self.verdicts.len()
+    }
+
     /// How many metrics a dimension set makes.
     pub(crate) fn count_metrics(&self, set: DimensionSet) -> usize {
         let of_metric = |readings: &[Reading]| {
@@ -97,7 +111,7 @@ impl<'r> PeriodReadings<'r> {
             .sum()
     }
 
-    /// All distributions of the dimension sets, computed one at a time.
+    /// All distributions of the dimension sets, computed one at a time, after those of the verdicts.
     pub(crate) fn distributions(
         &self,
         sets: &[DimensionSet],
@@ -111,13 +125,19 @@ impl<'r> PeriodReadings<'r> {
                     .map(|(metric, readings)| (*set, *metric, *readings))
             })
             .collect();
-        pairs.into_iter().flat_map(move |(set, metric, readings)| {
+        let measured = pairs.into_iter().flat_map(move |(set, metric, readings)| {
             roll_up(set, readings, fleet).map(move |(subject, values)| Distribution {
                 metric,
                 subject,
                 values,
             })
-        })
+        });
+        let verdicts = self.verdicts.iter().map(|(metric, values)| Distribution {
+            metric,
+            subject: Subject::Cluster,
+            values: distinct(values.iter().copied()),
+        });
+        verdicts.collect::<Vec<_>>().into_iter().chain(measured)
     }
 }
 
@@ -128,12 +148,14 @@ fn roll_up<'r>(
     readings: &'r [Reading],
     fleet: &'r Fleet,
 ) -> Box<dyn Iterator<Item = Rolled<'r>> + Send + 'r> {
+    let value = |reading: &Reading| reading.value;
     match set {
-        DimensionSet::Gpu => Box::new(
-            readings
-                .chunk_by(|a, b| a.gpu == b.gpu)
-                .map(|of_one| (Subject::Gpu(fleet.gpu(of_one[0].gpu)), distinct(of_one))),
-        ),
+        DimensionSet::Gpu => {
+            Box::new(readings.chunk_by(|a, b| a.gpu == b.gpu).map(move |of_one| {
+                let subject = Subject::Gpu(fleet.gpu(of_one[0].gpu));
+                (subject, distinct(of_one.iter().map(value)))
+            }))
+        }
         DimensionSet::Instance => {
             let mut sorted: Vec<&Reading> = readings.iter().collect();
             sorted.sort_by_key(|reading| fleet.instance_of(reading.gpu));
@@ -142,21 +164,21 @@ fn roll_up<'r>(
                 .chunk_by(|a, b| instance(a) == instance(b))
                 .map(|of_one| {
                     let subject = Subject::Instance(&fleet.gpu(of_one[0].gpu).instance_id);
-                    (subject, distinct(of_one.iter().copied()))
+                    (subject, distinct(of_one.iter().copied().map(value)))
                 })
                 .collect();
             Box::new(groups.into_iter())
         }
-        DimensionSet::Cluster => Box::new(std::iter::once((Subject::Cluster, distinct(readings)))),
+        DimensionSet::Cluster => {
+            let values = distinct(readings.iter().map(value));
+            Box::new(std::iter::once((Subject::Cluster, values)))
+        }
     }
 }
 
 /// Distinct values and their counts, by rising value.
-fn distinct<'r>(readings: impl IntoIterator<Item = &'r Reading>) -> Vec<(f64, u32)> {
-    let mut values: Vec<(f64, u32)> = readings
-        .into_iter()
-        .map(|reading| (reading.value, 1))
-        .collect();
+fn distinct(values: impl IntoIterator<Item = f64>) -> Vec<(f64, u32)> {
+    let mut values: Vec<(f64, u32)> = values.into_iter().map(|value| (value, 1)).collect();
     values.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     values.dedup_by(|next, kept| {
         let same = next.0 == kept.0;
@@ -174,10 +196,11 @@ mod tests {
 
     use super::*;
     use crate::due::period::Periods;
-    use crate::gpu::collect::{Collector, Readings};
+    use crate::gpu::collect::{Collector, ReplySeries};
     use crate::gpu::dropped::{DropReason, Dropped};
     use crate::gpu::metric;
     use crate::gpu::reading::Sample;
+    use crate::gpu::readings::Readings;
 
     const START: i64 = 1_700_000_040;
     const TWO_MINUTES: Periods = Periods {
@@ -215,7 +238,13 @@ mod tests {
                     .iter()
                     .map(|(at, value)| (START * 1_000 + at, *value))
                     .collect();
-                take(gpu, &samples);
+                take(ReplySeries {
+                    name: "DCGM_FI_DEV_GPU_UTIL",
+                    gpu,
+                    source: "",
+                    detail: "",
+                    samples: &samples,
+                });
             }
         });
         let readings = collector.finish(&fleet);
@@ -359,7 +388,7 @@ mod tests {
         dropped.add(DropReason::NotANumber, 1);
         dropped.add(DropReason::OutOfRange, 1);
         dropped.add(DropReason::NoGpu, 2);
-        assert_eq!(read.readings.dropped, dropped);
+        assert_eq!(read.readings.dropped(), &dropped);
     }
 
     #[test]

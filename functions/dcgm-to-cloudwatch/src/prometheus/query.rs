@@ -6,7 +6,16 @@
 
 use crate::due::arrival::{PATIENCE_SECONDS, STEP_SECONDS};
 use crate::due::period::Periods;
-use crate::gpu::metric::Metric;
+use crate::gpu::counter::LOOKBACK_SECONDS;
+use crate::gpu::generation::EVIDENCE;
+use crate::gpu::metric::{ALWAYS_THERE, Kind, Metric};
+use crate::gpu::verdict::FINDINGS;
+
+/// How often AMP's ruler evaluates the rules.
+const RULE_SECONDS: i64 = 60;
+/// Prometheus answers a range query with 11,000 points of a series at most.
+/// <https://github.com/prometheus/prometheus/blob/main/web/api/v1/api.go>
+const MAX_POINTS: i64 = 10_000;
 
 /// A part of the fleet: a PromQL label matcher and a comma, or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,24 +50,94 @@ pub(crate) struct Query {
     pub(super) is_divisible: bool,
 }
 
-/// Prometheus's default lookback for a series' newest sample.
-const LOOKBACK_SECONDS: i64 = 300;
-
 impl Query {
-    /// The raw samples of one field over `periods`.
+    /// The raw samples of a metric over `periods`, under any of its names. A counter's begin earlier, so that
+    /// its first increase has a base.
     pub(crate) fn samples(
-        field: &str,
-        Shard(shard): Shard,
+        metric: &Metric,
+        shard: Shard,
         matchers: &str,
         periods: &Periods,
     ) -> Self {
-        let seconds = periods.end - periods.start;
-        let query = format!("{field}{{{shard}{matchers}}}[{seconds}s]");
+        let mut names: Vec<&str> = metric.series.iter().map(|one| one.name.as_str()).collect();
+        let mut seconds = periods.end - periods.start;
+        if metric.kind != Kind::Gauge {
+            names.extend(ALWAYS_THERE);
+            seconds += LOOKBACK_SECONDS;
+        }
+        Self::raw(&names, shard, matchers, seconds, periods)
+    }
+
+    /// The series over `periods` that tell the generation of an exporter.
+    pub(crate) fn evidence(matchers: &str, periods: &Periods) -> Self {
+        let [whole] = Shard::WHOLE;
+        let names = EVIDENCE.map(|(name, _)| name);
+        Self::raw(
+            &names,
+            whole,
+            matchers,
+            periods.end - periods.start,
+            periods,
+        )
+    }
+
+    fn raw(
+        names: &[&str],
+        Shard(shard): Shard,
+        matchers: &str,
+        seconds: i64,
+        periods: &Periods,
+    ) -> Self {
+        let query = match names {
+            [name] => format!("{name}{{{shard}{matchers}}}[{seconds}s]"),
+            names => {
+                let names = names.join("|");
+                format!("{{__name__=~\"{names}\",{shard}{matchers}}}[{seconds}s]")
+            }
+        };
         Self {
             call: "query",
             form: vec![("query", query), ("time", last_moment(periods))],
             is_divisible: periods.len() > 1,
         }
+    }
+
+    /// What the rules record of a cluster, as known at the end of each minute within `periods`; none where no
+    /// minute ends in them. A rule's value counts for three minutes, as the ruler evaluates a minute in the
+    /// past. Of a range of over a week not every minute is asked for.
+    pub(crate) fn verdicts(metrics: &[Metric], cluster: &str, periods: &Periods) -> Option<Self> {
+        let minutes = periods.start.div_euclid(RULE_SECONDS)..periods.end.div_euclid(RULE_SECONDS);
+        let count = minutes.end - minutes.start;
+        if count == 0 {
+            return None;
+        }
+        let names = metrics.iter().flat_map(|metric| &metric.series);
+        let names: Vec<_> = names.map(|one| one.name.as_str()).collect();
+        let query = format!("sum by(__name__)({})", last_recorded(&names, cluster));
+        let end_of = |minute: i64| format!("{}.999", (minute + 1) * RULE_SECONDS - 1);
+        let step = RULE_SECONDS * (1 + count / MAX_POINTS);
+        Some(Self {
+            call: "query_range",
+            form: vec![
+                ("query", query),
+                ("start", end_of(minutes.start)),
+                ("end", end_of(minutes.end - 1)),
+                ("step", step.to_string()),
+            ],
+            is_divisible: periods.len() > 1,
+        })
+    }
+
+    /// The GPUs and nodes of a cluster that need somebody to act, at a moment.
+    pub(crate) fn findings(cluster: &str, moment: i64) -> Self {
+        let query = last_recorded(&FINDINGS.map(|(name, _)| name), cluster);
+        Self::over(query, moment, 0, 1)
+    }
+
+    /// The names of all DCGM series at a moment, each with a count.
+    pub(crate) fn names(matchers: &str, moment: i64) -> Self {
+        let query = format!("count by(__name__)({{__name__=~\"DCGM_.+\",{matchers}}})");
+        Self::over(query, moment, 0, 1)
     }
 
     /// Time of the newest sample of any metric, for each five minutes from `from` to `until`.
@@ -125,11 +204,19 @@ impl Query {
     }
 }
 
-/// `aggregate` over an expression of every metric. PromQL's functions drop the metric's name and refuse
-/// series that differ in nothing else. So each metric is aggregated by itself, and then labelled.
+/// The last values of a cluster's recorded series in the last three minutes.
+fn last_recorded(names: &[&str], cluster: &str) -> String {
+    let names = names.join("|");
+    let seconds = 3 * RULE_SECONDS;
+    format!("last_over_time({{__name__=~\"{names}\",cluster=\"{cluster}\"}}[{seconds}s])")
+}
+
+/// `aggregate` over an expression of every series name. PromQL's functions drop the name and refuse series
+/// that differ in nothing else. So each name is aggregated by itself, and then labelled.
 fn of_all(metrics: &[Metric], aggregate: &str, expression: impl Fn(&str) -> String) -> String {
-    let of_each = metrics.iter().map(|metric| {
-        let (name, expression) = (&metric.field, expression(&metric.field));
+    let names = metrics.iter().flat_map(|metric| &metric.series);
+    let of_each = names.map(|series| {
+        let (name, expression) = (&series.name, expression(&series.name));
         format!(r#"label_replace({aggregate}({expression}),"field","{name}","","")"#)
     });
     format!("{aggregate}({})", of_each.collect::<Vec<_>>().join(" or "))
@@ -155,6 +242,10 @@ mod tests {
     };
     const CLUSTER: &str = "cluster=\"a\"";
 
+    fn custom(name: &str) -> Metric {
+        metric::custom(name, name, Unit::None)
+    }
+
     fn form(query: &Query) -> Vec<(&str, &str)> {
         let form = query.form.iter();
         form.map(|(name, value)| (*name, value.as_str())).collect()
@@ -163,24 +254,78 @@ mod tests {
     #[test]
     fn asks_for_raw_samples_of_the_whole_range() {
         let [whole] = Shard::WHOLE;
-        let query = Query::samples("DCGM_FI_DEV_GPU_UTIL", whole, "", &TWO_MINUTES);
+        let query = Query::samples(&custom("X"), whole, "", &TWO_MINUTES);
         assert_eq!(
             (query.call, form(&query)),
             (
                 "query",
-                vec![
-                    ("query", "DCGM_FI_DEV_GPU_UTIL{}[120s]"),
-                    ("time", "1700000159.999"),
-                ]
+                vec![("query", "X{}[120s]"), ("time", "1700000159.999")]
             )
         );
-        let query = Query::samples("X", whole, CLUSTER, &TWO_MINUTES);
+        let query = Query::samples(&custom("X"), whole, CLUSTER, &TWO_MINUTES);
         assert_eq!(query.text(), "X{cluster=\"a\"}[120s]");
     }
 
     #[test]
+    fn asks_for_all_names_of_a_metric_and_before_a_counter_s_range() {
+        let [whole] = Shard::WHOLE;
+        let text = |name, matchers| {
+            let metric = metric::find(name).unwrap();
+            Query::samples(&metric, whole, matchers, &TWO_MINUTES)
+                .text()
+                .to_owned()
+        };
+        assert_eq!(
+            text("GPUTemperature", CLUSTER),
+            "{__name__=~\"DCGM_FI_DEV_GPU_TEMP|DCGM_FI_DEV_GPU_TEMP_CELSIUS\",cluster=\"a\"}[120s]"
+        );
+        assert_eq!(
+            text("GPUPCIeReplays", ""),
+            "{__name__=~\"DCGM_FI_DEV_PCIE_REPLAY_COUNTER|DCGM_FI_DEV_PCIE_REPLAY_TOTAL|\
+             DCGM_FI_DEV_GPU_TEMP|DCGM_FI_DEV_GPU_TEMP_CELSIUS\",}[420s]"
+        );
+    }
+
+    #[test]
+    fn asks_what_the_rules_record_at_the_end_of_each_minute() {
+        let [counts, ..] = &crate::gpu::verdict::counts()[..] else {
+            panic!("there are verdicts");
+        };
+        let times = |start, end, length| {
+            let periods = Periods { start, end, length };
+            let query = Query::verdicts(std::slice::from_ref(counts), "a", &periods)?;
+            let text = "sum by(__name__)(last_over_time(\
+                        {__name__=~\"cluster:gpus_unhealthy\",cluster=\"a\"}[180s]))";
+            assert_eq!((query.call, query.text()), ("query_range", text));
+            Some([1, 2, 3].map(|index: usize| query.form[index].1.clone()))
+        };
+        let (start, week) = (1_700_000_040, 7 * 86_400);
+        let of = |[start, end, step]: [&str; 3]| Some([start, end, step].map(str::to_owned));
+        let rows = [
+            (
+                (start, start + 120, 60),
+                of(["1700000099.999", "1700000159.999", "60"]),
+            ),
+            (
+                (start, start + week, 3_600),
+                of(["1700000099.999", "1700604839.999", "120"]),
+            ),
+            // Periods of 5 seconds: a minute ends in the second half.
+            ((start, start + 30, 5), None),
+            (
+                (start + 30, start + 60, 5),
+                of(["1700000099.999", "1700000099.999", "60"]),
+            ),
+        ];
+        for ((start, end, length), expected) in rows {
+            assert_eq!(times(start, end, length), expected, "{length}");
+        }
+    }
+
+    #[test]
     fn the_shards_of_a_fleet_are_gpus_by_index_and_the_rest() {
-        let queries = Shard::BY_GPU.map(|shard| Query::samples("X", shard, CLUSTER, &TWO_MINUTES));
+        let queries =
+            Shard::BY_GPU.map(|shard| Query::samples(&custom("X"), shard, CLUSTER, &TWO_MINUTES));
         for (index, query) in queries[..8].iter().enumerate() {
             let expected = format!("X{{gpu=\"{index}\",cluster=\"a\"}}[120s]");
             assert_eq!(query.text(), expected);
@@ -191,7 +336,7 @@ mod tests {
 
     #[test]
     fn what_arrives_is_asked_of_all_fields_at_once() {
-        let metrics = ["X", "Y"].map(|name| metric::custom(name, name, Unit::None));
+        let metrics = ["X", "Y"].map(custom);
         let labels = ["instance_id", "instance"].map(str::to_owned);
         let of_both = |aggregate: &str, before: &str, after: &str| {
             let of_each = ["X", "Y"].map(|name| {

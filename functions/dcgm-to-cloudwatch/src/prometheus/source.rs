@@ -1,9 +1,11 @@
 //! The series of one cluster, and the questions of a run about them.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
+use tokio::try_join;
 
 use super::client::Client;
 use super::error::QueryError;
@@ -12,16 +14,26 @@ use super::pace::QUERIES_AT_ONCE;
 use super::query::{Query, Shard};
 use crate::due::arrival::{Arrivals, PATIENCE_SECONDS};
 use crate::due::period::Periods;
-use crate::gpu::collect::{Collector, Readings};
+use crate::gpu::collect::{Collector, ReplySeries};
 use crate::gpu::identity::Fleet;
-use crate::gpu::metric::Metric;
+use crate::gpu::metric::{self, Kind, Metric};
 use crate::gpu::reading::Sample;
+use crate::gpu::readings::Readings;
+use crate::gpu::verdict::{self, FINDING_LABELS, Finding};
+
+/// The scrape target, `host:port`.
+const TARGET_LABEL: &str = "instance";
+/// Labels that tell events of one counter apart.
+const EVENT_LABELS: [&str; 3] = ["nvlink", "xid", "clock_event"];
 
 /// The series that a selector picks from a workspace.
 #[derive(Debug)]
 pub(crate) struct Source {
     client: Client,
+    cluster: String,
     metrics: Vec<Metric>,
+    /// Those that count the rules' verdicts on the cluster.
+    verdicts: Vec<Metric>,
     /// PromQL label matchers without braces; empty for none.
     matchers: String,
     instance_id_labels: Vec<String>,
@@ -32,10 +44,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// The series of `metrics` that `matchers` pick. The first of `instance_id_labels` that a series has
-    /// names its instance.
+    /// The series of `metrics` that `matchers` pick, and what the rules record of `cluster`. The first of
+    /// `instance_id_labels` that a series has names its instance.
     pub(crate) fn new(
         client: Client,
+        cluster: String,
         metrics: Vec<Metric>,
         matchers: String,
         instance_id_labels: Vec<String>,
@@ -43,7 +56,9 @@ impl Source {
     ) -> Self {
         Self {
             client,
+            cluster,
             metrics,
+            verdicts: verdict::counts(),
             matchers,
             instance_id_labels,
             max_readings,
@@ -56,11 +71,69 @@ impl Source {
         !self.is_sharded.swap(true, Relaxed)
     }
 
-    /// Reads all metrics over a range, several in parallel.
+    /// Reads everything over a range, several metrics in parallel.
     ///
     /// # Errors
     /// AMP does not answer, or the answer is too large for this function.
     pub(crate) async fn readings(
+        &self,
+        range: Periods,
+        fleet: &mut Fleet,
+        until: Instant,
+    ) -> Result<Readings<'_>, QueryError> {
+        let (mut readings, verdicts) = try_join!(
+            self.measured(range, fleet, until),
+            self.verdicts(range, until)
+        )?;
+        readings.verdicts = verdicts;
+        Ok(readings)
+    }
+
+    /// What the rules record of the cluster.
+    async fn verdicts(
+        &self,
+        range: Periods,
+        until: Instant,
+    ) -> Result<Vec<(&Metric, Vec<Sample>)>, QueryError> {
+        let mut verdicts = Vec::new();
+        let Some(query) = Query::verdicts(&self.verdicts, &self.cluster, &range) else {
+            return Ok(verdicts);
+        };
+        self.each(
+            &query,
+            &["__name__".to_owned()],
+            until,
+            |values, samples| {
+                let [name] = values else { return };
+                let of_name = |metric: &&Metric| metric.series.iter().any(|one| one.name == *name);
+                let metric = self.verdicts.iter().find(of_name);
+                verdicts.extend(metric.map(|metric| (metric, samples.to_vec())));
+            },
+        )
+        .await?;
+        Ok(verdicts)
+    }
+
+    /// The GPUs and nodes that the rules find sick, missing or slow.
+    ///
+    /// # Errors
+    /// AMP does not answer.
+    pub(crate) async fn findings(
+        &self,
+        moment: i64,
+        until: Instant,
+    ) -> Result<BTreeSet<Finding>, QueryError> {
+        let query = Query::findings(&self.cluster, moment);
+        let labels = FINDING_LABELS.map(str::to_owned);
+        let mut findings = BTreeSet::new();
+        self.each(&query, &labels, until, |values, _| {
+            findings.extend(Finding::read(values));
+        })
+        .await?;
+        Ok(findings)
+    }
+
+    async fn measured(
         &self,
         range: Periods,
         fleet: &mut Fleet,
@@ -76,29 +149,80 @@ impl Source {
             .collect();
         let mut replies = stream::iter(queries)
             .map(|(metric, shard)| async move {
-                let field = &self.metrics[metric].field;
-                let query = Query::samples(field, shard, &self.matchers, &range);
+                let query = Query::samples(&self.metrics[metric], shard, &self.matchers, &range);
                 let reply = self.client.query(&query, until).await?;
                 Ok((metric, reply))
             })
             .buffer_unordered(QUERIES_AT_ONCE);
-        let labels = fleet.labels().to_vec();
         let mut collector = Collector::new(range, &self.metrics);
         let mut buffer = Vec::new();
-        while let Some((metric, reply)) = replies.try_next().await? {
+        while let Some((index, reply)) = replies.try_next().await? {
+            let metric = &self.metrics[index];
+            let columns = Columns::new(fleet, metric.kind != Kind::Gauge);
             let json = reply.json(&mut buffer)?;
-            let warnings = collector.take_reply(metric, |take| {
-                matrix::read(json, &labels, |values, samples| {
-                    take(fleet.identify(values), samples);
+            let warnings = collector.take_reply(index, |take| {
+                matrix::read(json, &columns.labels, |values, samples| {
+                    take(ReplySeries {
+                        name: &values[0],
+                        gpu: fleet.identify(columns.of_gpu(values)),
+                        source: columns.source(values),
+                        detail: &columns.detail(values),
+                        samples,
+                    });
                 })
             });
             let warnings = warnings.map_err(|error| QueryError::unreadable(&error))?;
             for warning in warnings {
-                tracing::warn!(field = self.metrics[metric].field, "AMP warns: {warning}");
+                tracing::warn!(metric = metric.name, "AMP warns: {warning}");
             }
             self.check_size(collector.len(), range)?;
         }
+        if collector.lacks_generations(fleet) {
+            self.find_generations(range, fleet, &mut collector, until)
+                .await?;
+        }
         Ok(collector.finish(fleet))
+    }
+
+    /// Asks which generation of the exporter each node has.
+    async fn find_generations(
+        &self,
+        range: Periods,
+        fleet: &mut Fleet,
+        collector: &mut Collector<'_>,
+        until: Instant,
+    ) -> Result<(), QueryError> {
+        let query = Query::evidence(&self.matchers, &range);
+        let columns = Columns::new(fleet, false);
+        self.each(&query, &columns.labels, until, |values, samples| {
+            if let Ok(gpu) = fleet.identify(columns.of_gpu(values)) {
+                collector.take_evidence(&values[0], fleet.instance_of(gpu), samples);
+            }
+        })
+        .await
+    }
+
+    /// The DCGM series that exporters have and the catalogue does not know.
+    ///
+    /// # Errors
+    /// AMP does not answer.
+    pub(crate) async fn unknown_names(
+        &self,
+        now: i64,
+        until: Instant,
+    ) -> Result<BTreeSet<String>, QueryError> {
+        let query = Query::names(&self.matchers, now);
+        let mut names = BTreeSet::new();
+        self.each(&query, &["__name__".to_owned()], until, |values, _| {
+            names.extend(
+                values
+                    .iter()
+                    .filter(|name| !metric::is_known(name))
+                    .cloned(),
+            );
+        })
+        .await?;
+        Ok(names)
     }
 
     fn check_size(&self, readings: usize, range: Periods) -> Result<(), QueryError> {
@@ -180,5 +304,51 @@ impl Source {
         let json = reply.json(&mut buffer)?;
         matrix::read(json, labels, take).map_err(|error| QueryError::unreadable(&error))?;
         Ok(())
+    }
+}
+
+/// The labels that are read of each series, and what they are for.
+struct Columns {
+    /// The name, those that identify a GPU, and of a counter those that tell its series apart.
+    labels: Vec<String>,
+    of_gpu: usize,
+    /// Place of the scrape target, of a counter.
+    source: Option<usize>,
+}
+
+impl Columns {
+    fn new(fleet: &Fleet, is_counter: bool) -> Self {
+        let mut labels = vec!["__name__".to_owned()];
+        labels.extend_from_slice(fleet.labels());
+        let of_gpu = labels.len();
+        let mut source = None;
+        if is_counter {
+            labels.extend(EVENT_LABELS.map(str::to_owned));
+            let known = labels.iter().position(|label| label == TARGET_LABEL);
+            source = Some(known.unwrap_or(labels.len()));
+            if known.is_none() {
+                labels.push(TARGET_LABEL.to_owned());
+            }
+        }
+        Self {
+            labels,
+            of_gpu,
+            source,
+        }
+    }
+
+    fn of_gpu<'v>(&self, values: &'v [String]) -> &'v [String] {
+        &values[1..self.of_gpu]
+    }
+
+    fn source<'v>(&self, values: &'v [String]) -> &'v str {
+        self.source.map_or("", |place| &values[place])
+    }
+
+    fn detail(&self, values: &[String]) -> String {
+        match self.source {
+            None => String::new(),
+            Some(_) => values[self.of_gpu..][..EVENT_LABELS.len()].join("\0"),
+        }
     }
 }

@@ -170,9 +170,9 @@ async fn catch_up_is_bounded() -> Result<()> {
         "{}",
         function.log()
     );
-    // One query for the newest sample, then a range of 1 period, of 4, 16 and the rest: four times
-    // six queries.
-    assert_eq!(setting.pipeline.amp.requests().len(), 25);
+    // One query for the newest sample, then a range of 1 period, of 4, 16 and the rest: four times six
+    // queries, and one for what the rules say.
+    assert_eq!(setting.pipeline.amp.requests().len(), 29);
     Ok(())
 }
 

@@ -2,4 +2,5 @@
 
 mod arrival;
 mod catch_up;
+mod generations;
 mod publish;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use testkit::doubles::amp_gateway;
 use testkit::doubles::cloudwatch::{Datum, Failure};
-use testkit::doubles::dcgm_exporter::{Field, HostnameLabel, MigInstance, Node, Series};
+use testkit::doubles::dcgm_exporter::{Field, MigInstance, Node, Release, Series};
 use testkit::doubles::sigv4::Credentials;
 use testkit::lambda::Outcome;
 use testkit::pipeline::{Pipeline, event, minute, rfc3339, scheduled};
@@ -131,7 +131,9 @@ async fn a_scheduled_minute_of_96_series_takes_six_queries_and_one_request() -> 
         published(&pipeline.cloudwatch.datums()),
         expected(&nodes, first)
     );
-    assert_eq!(pipeline.amp.requests().len(), 6);
+    assert_eq!(queries(&pipeline).len(), 6);
+    // And what the rules say.
+    assert_eq!(pipeline.amp.requests().len(), 6 + 1);
     assert_eq!(pipeline.cloudwatch.requests().len(), 1);
     assert_eq!(
         reply,
@@ -142,7 +144,7 @@ async fn a_scheduled_minute_of_96_series_takes_six_queries_and_one_request() -> 
                 "gpus": 16, "series": 96, "samples": 384, "datums": 103,
             }],
             "dropped": {}, "requests": 1, "watermark": null, "lagSeconds": 60,
-            "complete": true, "degraded": [], "metrics": 103, "estimatedMonthlyUsd": 30.9,
+            "complete": true, "degraded": [], "absent": [], "metrics": 103, "estimatedMonthlyUsd": 30.9,
         })
     );
     Ok(())
@@ -227,7 +229,7 @@ async fn a_dry_run_tells_what_it_would_publish_and_publishes_nothing() -> Result
 /// An exporter of old, GPUs in MIG instances, and GPUs that several jobs share.
 fn nodes_of_every_kind() -> [Node; 3] {
     let mut old = Node::p5en(0);
-    old.hostname_label = HostnameLabel::Capital;
+    old.release = Release::V4_5;
     let mut mig = Node::p5en(1);
     mig.mig = [1, 2]
         .map(|id| {
@@ -456,8 +458,8 @@ async fn a_reply_over_a_limit_inside_of_amp_is_asked_for_in_parts() -> Result<()
         published(&pipeline.cloudwatch.datums()),
         expected(&nodes, first)
     );
-    let by_gpu = |query: &&String| query.contains("{gpu");
-    assert_eq!(queries(&pipeline).iter().filter(by_gpu).count(), 6 * 9);
+    let asked = queries(&pipeline);
+    assert_eq!(asked.iter().filter(|query| is_by_gpu(query)).count(), 6 * 9);
 
     // Without the text, two in a row are a sign.
     let one_field = [
@@ -466,10 +468,13 @@ async fn a_reply_over_a_limit_inside_of_amp_is_asked_for_in_parts() -> Result<()
     ];
     let function = pipeline.function(&one_field).await?;
     let asked = queries(&pipeline).len();
-    pipeline.amp.fail_next(2, amp_gateway::Failure::Status(500));
+    let field = METRICS[0].0;
+    pipeline
+        .amp
+        .fail_next_of(field, 2, amp_gateway::Failure::Status(500));
     let reply = function.invoke(scheduled(first)?).await?.reply()?;
     assert_eq!(reply["complete"], true);
-    let shorter = |query: &&String| query.ends_with("{}[30s]");
+    let shorter = |query: &&String| query.ends_with(",}[30s]");
     assert_eq!(
         queries(&pipeline)[asked..].iter().filter(shorter).count(),
         2
@@ -509,14 +514,11 @@ async fn labels_of_a_hostile_node_are_values_and_never_anything_else() -> Result
     let as_it_came = [("GPU", "0"), ("InstanceId", published)]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(of_gpus, [as_it_came.into()]);
-    let asked: BTreeSet<_> = pipeline
-        .amp
-        .requests()
-        .iter()
-        .map(|request| request.parameter("query").to_owned())
-        .collect();
-    let plain = METRICS.map(|(field, ..)| format!("{field}{{}}[60s]"));
-    assert_eq!(asked, plain.into());
+    let asked: BTreeSet<_> = queries(&pipeline).into_iter().collect();
+    let plain = METRICS.map(|(field, ..)| plain_query(field, 60));
+    // And what the exporter has in place of the other five fields.
+    let names = r#"count by(__name__)({__name__=~"DCGM_.+",})"#.to_owned();
+    assert_eq!(asked, plain.into_iter().chain([names]).collect());
     for line in function.log().lines() {
         let line: Value = serde_json::from_str(line).context("a log line is no JSON")?;
         assert_ne!(line["level"], "ERROR");
@@ -653,7 +655,7 @@ async fn passing_failures_of_amp_are_waited_out() -> Result<()> {
         .invoke_with_timeout(scheduled(first)?, MINUTE)
         .await?;
     assert_eq!(outcome.reply()?["complete"], true);
-    assert_eq!(pipeline.amp.requests().len(), 6 + 10);
+    assert_eq!(pipeline.amp.requests().len(), 6 + 1 + 10);
     assert_eq!(
         published(&pipeline.cloudwatch.datums()),
         expected(&nodes, first)
@@ -699,11 +701,23 @@ async fn each_failure_of_amp_is_told_by_its_type() -> Result<()> {
     Ok(())
 }
 
-/// The queries AMP was asked.
+/// The queries AMP was asked for metrics, not for what the rules say.
 fn queries(pipeline: &Pipeline) -> Vec<String> {
     let requests = pipeline.amp.requests();
-    let query = |request: &amp_gateway::Logged| request.parameter("query").to_owned();
-    requests.iter().map(query).collect()
+    let all = requests.iter().map(|request| request.parameter("query"));
+    let of_metrics = all.filter(|query| !query.contains("cluster:"));
+    of_metrics.map(str::to_owned).collect()
+}
+
+/// The query for a field under all of its names.
+fn plain_query(field: &str, seconds: u64) -> String {
+    let field = Field::named(field).expect("the exporter knows the six fields");
+    let (older, newer) = (field.name, Release::V4_9.exported(field).name);
+    format!("{{__name__=~\"{older}|{newer}\",}}[{seconds}s]")
+}
+
+fn is_by_gpu(query: &str) -> bool {
+    query.contains(",gpu=\"") || query.contains(",gpu!~\"")
 }
 
 #[tokio::test]
@@ -719,9 +733,9 @@ async fn a_range_that_is_too_much_for_amp_is_halved() -> Result<()> {
         .sum();
     assert_eq!(samples, 2 * 8 * 6 * 4);
     let mut queries = queries(&pipeline);
-    queries.retain(|query| !query.ends_with("{}[60s]"));
+    queries.retain(|query| !query.ends_with(",}[60s]"));
     assert_eq!(queries.len(), 2 * 6);
-    assert!(queries.iter().all(|query| query.ends_with("{}[30s]")));
+    assert!(queries.iter().all(|query| query.ends_with(",}[30s]")));
     Ok(())
 }
 
@@ -738,14 +752,13 @@ async fn a_period_that_is_too_much_for_amp_is_asked_for_by_gpu() -> Result<()> {
         published(&pipeline.cloudwatch.datums()),
         expected(&nodes, first)
     );
-    let by_gpu = |query: &String| query.contains("{gpu");
     let asked = queries(&pipeline);
-    assert_eq!(asked.iter().filter(|query| by_gpu(query)).count(), 6 * 9);
+    assert_eq!(asked.iter().filter(|query| is_by_gpu(query)).count(), 6 * 9);
     // The next run does not try the whole again.
     function.invoke(scheduled(first + MINUTE)?).await?.reply()?;
     let next = &queries(&pipeline)[asked.len()..];
     assert_eq!(next.len(), 6 * 9);
-    assert!(next.iter().all(by_gpu));
+    assert!(next.iter().all(|query| is_by_gpu(query)));
     Ok(())
 }
 
@@ -789,7 +802,7 @@ async fn a_reply_too_large_for_the_function_s_memory_is_asked_for_by_gpu() -> Re
     let sum: f64 = values.iter().map(|(value, count)| value * count).sum();
     assert!((sum - total).abs() < 1e-6, "{sum} is not {total}");
     let asked = queries(&pipeline);
-    assert_eq!(asked[0], "DCGM_FI_DEV_GPU_UTIL{}[3600s]");
+    assert_eq!(asked[0], plain_query("DCGM_FI_DEV_GPU_UTIL", 3_600));
     assert_eq!(asked.len(), 1 + 9);
     Ok(())
 }
