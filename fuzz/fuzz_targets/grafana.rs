@@ -4,10 +4,11 @@
 #![no_main]
 
 use grafana_datasource_setup::config::Settings;
-use grafana_datasource_setup::data_source::{
-    AMP_PLUGIN, DataSource, Edition, PROMETHEUS, Plan, find, plan, removals,
+use grafana_datasource_setup::data_sources::plan::prometheus::{
+    AMP_PLUGIN, Edition, PROMETHEUS, find, plan,
 };
-use grafana_datasource_setup::workspace::Version;
+use grafana_datasource_setup::data_sources::plan::{Plan, removals};
+use grafana_datasource_setup::grafana::{DataSource, Version};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|answer: &[u8]| {

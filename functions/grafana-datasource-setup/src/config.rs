@@ -3,6 +3,9 @@
 //! Read for each request and not at the start: a function that cannot start never answers
 //! CloudFormation, which then waits an hour for it.
 
+pub(crate) mod former;
+pub(crate) mod value;
+
 use std::fmt;
 
 use amp::WorkspaceUrl;
@@ -10,11 +13,14 @@ use aws_sdk_grafana::types::Role;
 use serde_json::{Map, Value};
 use startup::Environment;
 
+use self::value::{amp_url, flag, name, region, title, uid, workspace_id};
+use crate::dashboards::plan::WantedFolder;
+use crate::data_sources::plan::cloudwatch::WantedCloudWatch;
+use crate::data_sources::plan::prometheus::Wanted;
 use crate::error::SetupError;
-use crate::people::{Name, Roster};
-use crate::value::{amp_url, flag, name, region, title, uid, workspace_id};
+use crate::people::roster::{Roster, names};
 
-/// One setting: its variable for manual runs, its property for CloudFormation.
+/// One setting: its environment variable for manual runs and its property for CloudFormation.
 struct Setting {
     variable: &'static str,
     property: &'static str,
@@ -78,14 +84,14 @@ const SETTINGS: [Setting; 11] = [
     VIEWERS,
 ];
 
-/// The highest role first: somebody on several lists has the first one's.
+/// The highest role first: somebody on several lists gets the role of the first one.
 const LISTS: [(Setting, Role); 3] = [
     (ADMINS, Role::Admin),
     (EDITORS, Role::Editor),
     (VIEWERS, Role::Viewer),
 ];
 
-/// Lambda sets it.
+/// Set by Lambda.
 const HOME_REGION: &str = "AWS_REGION";
 
 const DEFAULT_NAME: &str = "Amazon Managed Prometheus";
@@ -96,54 +102,21 @@ const DEFAULT_UID: &str = "amazon-managed-prometheus";
 pub struct Settings {
     /// `g-…`.
     pub grafana_workspace: String,
-    /// The data source wanted.
+    /// The data source for AMP.
     pub wanted: Wanted,
-    /// The CloudWatch data source, if wanted.
-    pub cloudwatch: Option<WantedCloudWatch>,
-    /// The folder of dashboards, if wanted.
-    pub folder: Option<WantedFolder>,
+    /// The CloudWatch data source, if one is asked for.
+    pub(crate) cloudwatch: Option<WantedCloudWatch>,
+    /// The folder of dashboards, if one is asked for.
+    pub(crate) folder: Option<WantedFolder>,
     /// Who shall have which role.
-    pub people: Roster,
-}
-
-/// The data source wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Grafana's key for it, unless a source made by a person is adopted.
-    pub uid: String,
-    /// What people see.
-    pub name: String,
-    /// The AMP workspace.
-    pub url: WorkspaceUrl,
-    /// The region that requests to AMP are signed for.
-    pub region: String,
-    /// Id of the stack that asks for it; none in a manual run.
-    pub stack: Option<String>,
-}
-
-/// The CloudWatch data source wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WantedCloudWatch {
-    /// What people see.
-    pub name: String,
-    /// Where panels look first.
-    pub region: String,
-}
-
-/// The folder of dashboards wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WantedFolder {
-    /// What people see.
-    pub title: String,
-    /// Save dashboards that a person has changed, too.
-    pub overwrite: bool,
+    pub(crate) people: Roster,
 }
 
 impl Settings {
     /// Reads `properties` (of a CloudFormation request) over `variables`.
     ///
     /// # Errors
-    /// All that is missing or wrong, at once.
+    /// Everything that is missing or wrong, at once.
     pub fn read(
         properties: Option<&Map<String, Value>>,
         variables: impl Fn(&str) -> Option<String>,
@@ -184,8 +157,8 @@ impl Settings {
     }
 }
 
-/// Reads settings by the name that whoever set them knows them by. What is not set is `Some` of
-/// nothing, a mistake is `None`.
+/// Reads settings, and names mistakes as the user wrote them: by property or by variable. `None` is a
+/// mistake; an optional setting that is not set is `Some(None)`.
 struct Reader<'a> {
     environment: Environment<'a>,
     is_request: bool,
@@ -195,7 +168,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn wanted(&mut self) -> Option<Wanted> {
         let url = self.required(&AMP_WORKSPACE, amp_url);
-        // AMP accepts a signature for its own region only, and its host name tells which.
+        // AMP accepts signatures for its own region only, and its host name contains it.
         let region_of_url = url.as_ref().and_then(WorkspaceUrl::region);
         let default_region = region_of_url.unwrap_or(&self.home_region).to_owned();
         let region = self.or(&AMP_REGION, default_region, region);
@@ -214,7 +187,7 @@ impl Reader<'_> {
         let Some(name) = self.or(&CLOUDWATCH_NAME, None, |text| name(text).map(Some))? else {
             return Some(None);
         };
-        // Where `dcgm-to-cloudwatch`, of the same stack, publishes.
+        // `dcgm-to-cloudwatch`, of the same stack, publishes to this region.
         let region = self.environment.required(HOME_REGION, region)?;
         Some(Some(WantedCloudWatch { name, region }))
     }
@@ -260,77 +233,7 @@ impl Reader<'_> {
     }
 }
 
-/// Workspace id and data source uid of the resource that `properties` describe; none where they don't
-/// describe any.
-pub fn resource_of(
-    properties: &Map<String, Value>,
-    variables: impl Fn(&str) -> Option<String>,
-) -> Option<(String, String)> {
-    let value = |setting: &Setting| {
-        let value = property(Some(properties), setting.property);
-        value.or_else(|| variables(setting.variable))
-    };
-    let workspace = workspace_id(value(&GRAFANA_WORKSPACE)?.trim()).ok()?;
-    let uid_text = value(&UID).unwrap_or_else(|| DEFAULT_UID.to_owned());
-    Some((workspace, uid(uid_text.trim()).ok()?))
-}
-
-/// Whether `properties` ask for dashboards to be saved over, whoever changed them.
-pub fn overwrites_dashboards(properties: &Map<String, Value>) -> bool {
-    let value = property(Some(properties), OVERWRITE.property);
-    value.is_some_and(|value| flag(value.trim()) == Ok(true))
-}
-
-/// Who had a role in `workspace` by the lists of `properties`. Entries that nobody could read then are
-/// nobody's now.
-pub fn roster_of(properties: &Map<String, Value>, workspace: &str) -> Roster {
-    if property(Some(properties), GRAFANA_WORKSPACE.property).as_deref() != Some(workspace) {
-        return Roster::new();
-    }
-    let lists = LISTS.iter().flat_map(|(list, role)| {
-        let text = property(Some(properties), list.property).unwrap_or_default();
-        let entries = entries(&text);
-        let names: Vec<_> = entries
-            .iter()
-            .flat_map(|entry| Name::parse(entry))
-            .collect();
-        names.into_iter().map(move |name| (name, role.clone()))
-    });
-    lists.collect()
-}
-
-fn names(text: &str) -> Result<Vec<Name>, String> {
-    let entries = entries(text);
-    let (names, mistakes): (Vec<_>, Vec<_>) = entries
-        .iter()
-        .map(|entry| Name::parse(entry))
-        .partition(Result::is_ok);
-    if mistakes.is_empty() {
-        return Ok(names.into_iter().flatten().collect());
-    }
-    let mistakes: Vec<_> = mistakes.into_iter().filter_map(Result::err).collect();
-    Err(mistakes.join(", "))
-}
-
-/// The entries of a comma list, or of a JSON list: a list of a template reaches the function as one. In
-/// a JSON list a group's name may have commas.
-fn entries(text: &str) -> Vec<String> {
-    let items: Vec<String> = serde_json::from_str(text).unwrap_or_else(|_| split(text));
-    let entries = items.into_iter().flat_map(|item| {
-        if Name::is_group(&item) {
-            vec![item]
-        } else {
-            split(&item)
-        }
-    });
-    entries.filter(|entry| !entry.trim().is_empty()).collect()
-}
-
-fn split(text: &str) -> Vec<String> {
-    text.split([',', '\n']).map(str::to_owned).collect()
-}
-
-/// A property as text, whatever JSON type a template gave it; blank counts as absent.
+/// A property as text, whatever JSON type a template gives it. A blank one counts as absent.
 fn property(properties: Option<&Map<String, Value>>, name: &str) -> Option<String> {
     let text = match properties?.get(name)? {
         Value::Null => return None,
@@ -345,6 +248,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::people::roster::Name;
 
     const AMP: &str = "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-0123abcd";
 
@@ -485,35 +389,6 @@ mod tests {
         let error = people(json!(["ada"])).unwrap_err().to_string();
         assert!(error.contains("\"ada\" is no e-mail address"), "{error}");
         assert!(people(json!([7])).is_err());
-    }
-
-    #[test]
-    fn properties_describe_a_resource_if_they_name_a_workspace() {
-        let resource = |properties: Value| {
-            let properties = properties.as_object().unwrap();
-            resource_of(properties, |_| None)
-        };
-        let workspace = "g-0123456789";
-        let described = |uid: &str| Some((workspace.to_owned(), uid.to_owned()));
-        let both = json!({"GrafanaWorkspaceId": workspace, "DataSourceUid": "amp"});
-        assert_eq!(resource(both), described("amp"));
-        let one = json!({"GrafanaWorkspaceId": workspace});
-        assert_eq!(resource(one), described(DEFAULT_UID));
-        assert_eq!(resource(json!({"DataSourceUid": "amp"})), None);
-        let wrong = json!({"GrafanaWorkspaceId": workspace, "DataSourceUid": "a b"});
-        assert_eq!(resource(wrong), None);
-    }
-
-    #[test]
-    fn earlier_lists_count_in_their_own_workspace_alone() {
-        let old = json!({
-            "GrafanaWorkspaceId": "g-0123456789", "GrafanaAdmins": "ada@example.com,?",
-            "GrafanaViewers": "",
-        });
-        let old = old.as_object().unwrap();
-        let expected = [(Name::Email("ada@example.com".into()), Role::Admin)];
-        assert_eq!(roster_of(old, "g-0123456789"), expected);
-        assert_eq!(roster_of(old, "g-ffffffffff"), []);
     }
 
     #[test]

@@ -1,27 +1,28 @@
-//! Plan, write, and plan again where somebody else wrote in between.
+//! Plans, writes, and plans again where somebody else wrote in between.
 
 use std::future::Future;
 
 use serde::Serialize;
 
 use crate::error::SetupError;
+use crate::grafana::GrafanaError;
 
-/// Reads and plans again as often as this.
+/// Attempts in all.
 const MAX_ATTEMPTS: usize = 3;
 
 /// What was written, or in a dry run would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// There was none.
+pub(crate) enum Action {
+    /// It did not exist.
     Created,
-    /// It was not as wanted.
+    /// It differed from what is wanted.
     Updated,
-    /// It was as wanted: nothing.
+    /// Nothing was written: it was as wanted.
     Unchanged,
-    /// A person has changed it: nothing.
+    /// Nothing was written: a person has changed it.
     Kept,
-    /// Whether a person has changed it is unknown: nothing.
+    /// Nothing was written: whether a person has changed it is unknown.
     Unknown,
 }
 
@@ -29,10 +30,10 @@ pub enum Action {
 pub(crate) struct Attempt<P> {
     pub(crate) plan: P,
     pub(crate) action: Action,
-    pub(crate) written: Result<(), SetupError>,
+    pub(crate) written: Result<(), GrafanaError>,
 }
 
-/// Attempts until nobody interferes; the last plan, and what was done.
+/// Replans on concurrent edits, up to [`MAX_ATTEMPTS`]. Returns the last plan and what was done.
 ///
 /// # Errors
 /// Those of planning and writing.
@@ -54,7 +55,7 @@ where
             (Ok(()), _) => return Ok((plan, action)),
             // Made, changed or deleted by somebody else since it was read.
             (
-                Err(SetupError::GrafanaRejected {
+                Err(GrafanaError::Rejected {
                     status: 404 | 409 | 412,
                     ..
                 }),
@@ -63,7 +64,7 @@ where
                 attempts += 1;
                 tried = Some(action);
             }
-            (Err(error), _) => return Err(error),
+            (Err(error), _) => return Err(error.into()),
         }
     }
 }

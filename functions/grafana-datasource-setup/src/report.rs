@@ -3,18 +3,18 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::data_source::DataSource;
-use crate::error::SetupError;
-use crate::folder;
-use crate::health::Health;
-use crate::people::{Fate, Member};
+use crate::dashboards;
+use crate::data_sources::health::Health;
+use crate::grafana::DataSource;
+use crate::people;
+use crate::people::plan::RoleChange;
 use crate::reconcile::Action;
 use crate::workspace::Workspace;
 
 /// What a run found and did.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub(crate) struct Report {
     data_source: DataSourceReport,
     grafana: GrafanaReport,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,35 +25,26 @@ pub struct Report {
     dashboards: Vec<DashboardReport>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     people: Vec<PersonReport>,
-    /// Why nobody's role could be changed.
+    /// Why the roles could not be changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     people_status: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
 }
 
-/// All that was set up.
+/// Everything that was set up.
 #[derive(Debug)]
-pub struct Outcome {
-    /// What became of those on the lists.
-    pub people: People,
+pub(crate) struct Outcome {
+    /// What happened to the roles of those on the lists. A failure here is not one of the run.
+    pub(crate) people: people::apply::Outcome,
     /// AMP's data source.
-    pub source: (DataSource, Action),
-    /// Whether it works.
-    pub health: Health,
-    /// CloudWatch's, if asked for.
-    pub cloudwatch: Option<(DataSource, Action)>,
-    /// The folder and its dashboards, if asked for.
-    pub folder: Option<folder::Outcome>,
-}
-
-/// What became of those on the lists.
-#[derive(Debug)]
-pub enum People {
-    /// Each has the role of their list.
-    Done(Vec<(Member, Fate)>),
-    /// Amazon Managed Grafana or IAM Identity Center failed. All else is set up.
-    Failed(SetupError),
+    pub(crate) source: (DataSource, Action),
+    /// Whether AMP's data source works.
+    pub(crate) health: Health,
+    /// CloudWatch's data source, if one was asked for.
+    pub(crate) cloudwatch: Option<(DataSource, Action)>,
+    /// The folder and its dashboards, if they were asked for.
+    pub(crate) folder: Option<dashboards::apply::Outcome>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -100,12 +91,12 @@ struct DashboardReport {
 struct PersonReport {
     name: String,
     role: String,
-    action: Fate,
+    action: RoleChange,
 }
 
 impl Report {
     /// The report of a run that succeeded.
-    pub fn new(workspace: &Workspace, outcome: Outcome, dry_run: bool) -> Self {
+    pub(crate) fn new(workspace: &Workspace, outcome: Outcome, dry_run: bool) -> Self {
         let endpoint = workspace.endpoint.clone();
         let (folder, dashboards) = outcome.folder.map(folder_report(&endpoint)).unzip();
         let cloud_watch = outcome.cloudwatch.map(|(source, action)| CloudWatchReport {
@@ -124,8 +115,8 @@ impl Report {
         };
         let version = workspace.version.to_string();
         let (people, people_status) = match outcome.people {
-            People::Done(people) => (people, None),
-            People::Failed(error) => {
+            Ok(people) => (people, None),
+            Err(error) => {
                 let status = format!("{}: {}", error.error_type(), startup::error_chain(&error));
                 (Vec::new(), Some(status))
             }
@@ -147,8 +138,8 @@ impl Report {
         }
     }
 
-    /// What `Fn::GetAtt` gives.
-    pub fn attributes(&self) -> Map<String, Value> {
+    /// The attributes for `Fn::GetAtt`.
+    pub(crate) fn attributes(&self) -> Map<String, Value> {
         let DataSourceReport {
             uid,
             source_type,
@@ -179,8 +170,8 @@ impl Report {
             .collect()
     }
 
-    /// The summary, for an operator.
-    pub fn log(&self) {
+    /// Logs a summary for an operator.
+    pub(crate) fn log(&self) {
         let DataSourceReport {
             uid,
             name,
@@ -222,15 +213,15 @@ impl Report {
         }
     }
 
-    fn became(&self, fate: Fate) -> &'static str {
-        match (fate, self.dry_run) {
-            (Fate::Added, false) => "added",
-            (Fate::Changed, false) => "changed to it from another role",
-            (Fate::Removed, false) => "removed",
-            (Fate::Added, true) => "would be added",
-            (Fate::Changed, true) => "would be changed to it from another role",
-            (Fate::Removed, true) => "would be removed",
-            (Fate::Unchanged, _) => "is as it should be",
+    fn became(&self, change: RoleChange) -> &'static str {
+        match (change, self.dry_run) {
+            (RoleChange::Added, false) => "added",
+            (RoleChange::Changed, false) => "changed to it from another role",
+            (RoleChange::Removed, false) => "removed",
+            (RoleChange::Added, true) => "would be added",
+            (RoleChange::Changed, true) => "would be changed to it from another role",
+            (RoleChange::Removed, true) => "would be removed",
+            (RoleChange::Unchanged, _) => "is as it should be",
         }
     }
 
@@ -254,7 +245,7 @@ impl Report {
 
 fn folder_report(
     endpoint: &str,
-) -> impl FnOnce(folder::Outcome) -> (FolderReport, Vec<DashboardReport>) {
+) -> impl FnOnce(dashboards::apply::Outcome) -> (FolderReport, Vec<DashboardReport>) {
     move |outcome| {
         let (folder, action) = outcome.folder;
         let dashboards = outcome.dashboards.into_iter();

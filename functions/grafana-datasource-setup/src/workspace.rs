@@ -1,25 +1,27 @@
-//! AMG's control plane as far as workspaces go: wait until Grafana can answer, where it is, and
-//! which version it runs.
+//! The Grafana workspace in AMG: waits until its Grafana can answer, and reads its address and version.
 
-use std::fmt;
 use std::time::Duration;
 
 use aws_sdk_grafana::Client;
 use aws_sdk_grafana::types::WorkspaceStatus;
 use reqwest::Url;
+use startup::Deadline;
 use tokio::time::{Instant, sleep};
 
-use crate::deadline::Deadline;
+use crate::aws_call::{CallError, CallErrorKind};
 use crate::error::SetupError;
+pub use crate::grafana::Version;
+
+const OPERATION: &str = "grafana:DescribeWorkspace";
 
 /// DescribeWorkspace is limited to 5 calls a second for the whole account and region:
 /// <https://docs.aws.amazon.com/grafana/latest/userguide/AMG_quotas.html>. Creating a workspace
-/// takes minutes, so the pause grows.
+/// takes minutes, so the pauses grow.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long a new permission of the function's role may take to be known: an update that moves to
-/// another workspace changes the role seconds before.
+/// How long a new permission of the function's role may take to take effect. An update that moves to
+/// another workspace changes the role seconds before this run.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>
 const NEW_PERMISSION: Duration = Duration::from_secs(15);
 
@@ -34,23 +36,16 @@ pub struct Workspace {
     pub version: Version,
 }
 
-/// Grafana's version as AMG names it, `12.4`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
-    text: String,
-    major: u32,
-}
-
-/// What can be expected of a workspace in some state.
+/// What a workspace's state means for a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outlook {
+enum Readiness {
     /// Grafana answers.
     Usable,
-    /// It will change by itself.
+    /// The state will change by itself.
     Wait,
-    /// A change failed that leaves the Grafana of before running.
+    /// A change failed, and the Grafana from before it still runs.
     Damaged,
-    /// There is no Grafana, and there won't be.
+    /// There is no Grafana and there will be none.
     Lost,
 }
 
@@ -58,21 +53,21 @@ enum Outlook {
 ///
 /// # Errors
 /// The workspace does not exist, or is in a failed state.
-pub async fn wait_until_usable(
+pub(crate) async fn wait_until_usable(
     client: &Client,
     id: &str,
     deadline: &Deadline,
 ) -> Result<Workspace, SetupError> {
     deadline.doing(format!("asking for the state of workspace {id}"));
     let began = Instant::now();
-    let mut pause = FIRST_PAUSE;
     let mut last_status = None;
+    let mut pauses = startup::backoff(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         match describe(client, id).await {
-            Ok((status, workspace)) => match outlook(&status) {
-                Outlook::Usable => return found(&status, workspace),
-                Outlook::Damaged | Outlook::Lost => return Err(unusable(id, &status)),
-                Outlook::Wait => {
+            Ok((status, workspace)) => match readiness(&status) {
+                Readiness::Usable => return found(&status, workspace),
+                Readiness::Damaged | Readiness::Lost => return Err(unusable(id, &status)),
+                Readiness::Wait => {
                     deadline.doing(format!("workspace {id} is {status}"));
                     if last_status.replace(status.clone()) != Some(status.clone()) {
                         tracing::info!("workspace {id} is {status}, waiting for it");
@@ -82,65 +77,65 @@ pub async fn wait_until_usable(
             Err(error) if error.is_transient() || is_too_early(&error, began) => {
                 deadline.doing(format!("asking for the state of workspace {id} ({error})"));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(failed(id, error)),
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
     }
 }
 
-fn is_too_early(error: &SetupError, began: Instant) -> bool {
-    matches!(error, SetupError::AccessDenied { .. }) && began.elapsed() < NEW_PERMISSION
+fn is_too_early(error: &CallError, began: Instant) -> bool {
+    error.kind == CallErrorKind::AccessDenied && began.elapsed() < NEW_PERMISSION
 }
 
-/// The workspace if its Grafana may hold anything of ours; `None` when it is gone or never ran.
+/// The workspace if its Grafana may contain anything of ours; `None` when it is gone or never ran.
 ///
 /// # Errors
 /// DescribeWorkspace fails for another reason.
-pub async fn still_there(
+pub(crate) async fn still_there(
     client: &Client,
     id: &str,
     deadline: &Deadline,
 ) -> Result<Option<Workspace>, SetupError> {
     deadline.doing(format!("asking for the state of workspace {id}"));
     match describe(client, id).await {
-        Err(SetupError::WorkspaceNotFound(_)) => Ok(None),
-        Err(error) => Err(error),
-        // Nothing was ever written: a run waits for the creation's end before it writes.
+        Err(error) if error.kind == CallErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+        // Nothing was ever written there: a run waits until a workspace is created before it writes.
         Ok((WorkspaceStatus::Creating, _)) => Ok(None),
-        Ok((status, workspace)) => match outlook(&status) {
-            Outlook::Lost => Ok(None),
-            Outlook::Usable | Outlook::Damaged => found(&status, workspace).map(Some),
-            Outlook::Wait => wait_until_usable(client, id, deadline).await.map(Some),
+        Ok((status, workspace)) => match readiness(&status) {
+            Readiness::Lost => Ok(None),
+            Readiness::Usable | Readiness::Damaged => found(&status, workspace).map(Some),
+            Readiness::Wait => wait_until_usable(client, id, deadline).await.map(Some),
         },
     }
 }
 
+/// Or why the workspace's address or version can't be used.
 type Description = Result<Workspace, SetupError>;
 
-async fn describe(client: &Client, id: &str) -> Result<(WorkspaceStatus, Description), SetupError> {
+async fn describe(client: &Client, id: &str) -> Result<(WorkspaceStatus, Description), CallError> {
     let answer = client.describe_workspace().workspace_id(id).send().await;
-    let answer =
-        answer.map_err(
-            |error| match SetupError::of_call("grafana:DescribeWorkspace", &error) {
-                SetupError::NotFound { .. } => SetupError::WorkspaceNotFound(id.to_owned()),
-                other => other,
-            },
-        )?;
+    let answer = answer.map_err(|error| CallError::new(OPERATION, &error))?;
     let workspace = answer
         .workspace
-        .ok_or(SetupError::ManagedGrafanaUnavailable {
-            operation: "grafana:DescribeWorkspace",
-            message: "the answer has no workspace in it".into(),
-        })?;
+        .ok_or_else(|| CallError::unavailable(OPERATION, "the answer has no workspace in it"))?;
     let description = (|| {
+        let version = Version::parse(&workspace.grafana_version);
         Ok(Workspace {
             id: id.to_owned(),
             endpoint: endpoint(&workspace.endpoint)?,
-            version: Version::parse(&workspace.grafana_version)?,
+            version: version.map_err(|unknown| SetupError::UnknownVersion(unknown.0))?,
         })
     })();
     Ok((workspace.status, description))
+}
+
+fn failed(id: &str, error: CallError) -> SetupError {
+    if error.kind == CallErrorKind::NotFound {
+        SetupError::WorkspaceNotFound(id.to_owned())
+    } else {
+        error.into()
+    }
 }
 
 fn found(status: &WorkspaceStatus, workspace: Description) -> Result<Workspace, SetupError> {
@@ -161,26 +156,26 @@ fn unusable(id: &str, status: &WorkspaceStatus) -> SetupError {
 }
 
 /// All states: <https://docs.aws.amazon.com/grafana/latest/APIReference/API_WorkspaceDescription.html>
-fn outlook(status: &WorkspaceStatus) -> Outlook {
+fn readiness(status: &WorkspaceStatus) -> Readiness {
     match status {
-        WorkspaceStatus::Active | WorkspaceStatus::Degraded => Outlook::Usable,
+        WorkspaceStatus::Active | WorkspaceStatus::Degraded => Readiness::Usable,
         WorkspaceStatus::UpdateFailed
         | WorkspaceStatus::UpgradeFailed
         | WorkspaceStatus::VersionUpdateFailed
-        | WorkspaceStatus::LicenseRemovalFailed => Outlook::Damaged,
+        | WorkspaceStatus::LicenseRemovalFailed => Readiness::Damaged,
         WorkspaceStatus::Failed
         | WorkspaceStatus::CreationFailed
         | WorkspaceStatus::Deleting
-        | WorkspaceStatus::DeletionFailed => Outlook::Lost,
-        // CREATING, UPDATING, UPGRADING, VERSION_UPDATING and what AMG may add: Grafana restarts
-        // in them.
-        _ => Outlook::Wait,
+        | WorkspaceStatus::DeletionFailed => Readiness::Lost,
+        // CREATING, UPDATING, UPGRADING, VERSION_UPDATING, in which Grafana restarts, and states that
+        // AMG may add.
+        _ => Readiness::Wait,
     }
 }
 
-/// AMG gives a bare host name; the scheme is ours to add. Credentials go over plain HTTP to this
-/// machine only.
-fn endpoint(text: &str) -> Result<String, SetupError> {
+/// Grafana's address with its scheme. AMG returns a bare host name. Plain HTTP is accepted for loopback
+/// addresses only, because credentials go there.
+fn endpoint(text: &str) -> Result<String, CallError> {
     let with_scheme = if text.contains("://") {
         text.to_owned()
     } else {
@@ -193,37 +188,12 @@ fn endpoint(text: &str) -> Result<String, SetupError> {
             "http" => startup::is_loopback(url),
             _ => false,
         });
-    let url = url.ok_or_else(|| SetupError::ManagedGrafanaRejected {
-        operation: "grafana:DescribeWorkspace",
-        message: format!("endpoint {text:?} of the workspace is neither a host name nor https://"),
+    let url = url.ok_or_else(|| {
+        let message =
+            format!("endpoint {text:?} of the workspace is neither a host name nor https://");
+        CallError::rejected(OPERATION, message)
     })?;
     Ok(url.origin().ascii_serialization())
-}
-
-impl Version {
-    /// Reads a version as AMG names it.
-    ///
-    /// # Errors
-    /// It doesn't begin with a number.
-    pub fn parse(text: &str) -> Result<Self, SetupError> {
-        let major = text.split('.').next().and_then(|major| major.parse().ok());
-        let major = major.ok_or_else(|| SetupError::UnknownVersion(text.to_owned()))?;
-        Ok(Self {
-            text: text.to_owned(),
-            major,
-        })
-    }
-
-    /// `12` of `12.4`.
-    pub fn major(&self) -> u32 {
-        self.major
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
 }
 
 #[cfg(test)]
@@ -249,26 +219,19 @@ mod tests {
     }
 
     #[test]
-    fn every_state_of_the_model_has_an_outlook() {
+    fn every_state_of_the_model_has_an_readiness() {
         for name in WorkspaceStatus::values() {
             let expected = match *name {
-                "ACTIVE" | "DEGRADED" => Outlook::Usable,
-                "DELETING" | "FAILED" | "CREATION_FAILED" | "DELETION_FAILED" => Outlook::Lost,
-                failed if failed.ends_with("_FAILED") => Outlook::Damaged,
-                _ => Outlook::Wait,
+                "ACTIVE" | "DEGRADED" => Readiness::Usable,
+                "DELETING" | "FAILED" | "CREATION_FAILED" | "DELETION_FAILED" => Readiness::Lost,
+                failed if failed.ends_with("_FAILED") => Readiness::Damaged,
+                _ => Readiness::Wait,
             };
-            assert_eq!(outlook(&WorkspaceStatus::from(*name)), expected, "{name}");
+            assert_eq!(readiness(&WorkspaceStatus::from(*name)), expected, "{name}");
         }
-        assert_eq!(outlook(&WorkspaceStatus::from("PAINTING")), Outlook::Wait);
-    }
-
-    #[test]
-    fn versions_are_read_by_their_major_number() {
-        assert_eq!(Version::parse("12.4").unwrap().major(), 12);
-        assert_eq!(Version::parse("9").unwrap().major(), 9);
-        assert!(matches!(
-            Version::parse("latest"),
-            Err(SetupError::UnknownVersion(_))
-        ));
+        assert_eq!(
+            readiness(&WorkspaceStatus::from("PAINTING")),
+            Readiness::Wait
+        );
     }
 }

@@ -4,15 +4,36 @@
 use std::collections::BTreeMap;
 
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Grafana, segment};
-use crate::dashboard::{Dashboard, Saved};
-use crate::error::SetupError;
-use crate::folder::Folder;
+use super::client::{Grafana, segment};
+use super::error::GrafanaError;
 
-/// A dashboard and where it is (`DashboardFullWithMeta`, pkg/api/dtos/dashboard.go).
+/// A folder (pkg/api/dtos/folder.go).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Folder {
+    /// Grafana's key for it.
+    pub(crate) uid: String,
+    /// The title people see.
+    pub(crate) title: String,
+}
+
+/// A dashboard as Grafana has it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SavedDashboard {
+    /// Counts the saves.
+    pub(crate) version: u64,
+    /// Uid of the folder it is in, empty at the top level.
+    pub(crate) folder: String,
+    /// The message of this version in the version history; `None` where Grafana has no history of it,
+    /// as after an upgrade to Grafana 13.
+    pub(crate) message: Option<String>,
+    /// Grafana's dashboard model.
+    pub(crate) content: Value,
+}
+
+/// The answer to a read of a dashboard (`DashboardFullWithMeta`, pkg/api/dtos/dashboard.go).
 #[derive(Deserialize)]
 struct Found {
     dashboard: Value,
@@ -22,43 +43,40 @@ struct Found {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Meta {
-    /// Empty at the top.
+    /// Empty at the top level.
     #[serde(default)]
     folder_uid: String,
 }
 
-/// `limit` of the list of folders, which is its greatest value too: pkg/api/folder.go.
+/// `limit` of the list of folders; larger values are not accepted: pkg/api/folder.go.
 const FOLDERS_A_PAGE: usize = 1_000;
 
-/// Up to Grafana 10 the versions are a list, later a page of one
+/// The version history. Up to Grafana 10 it is a list, later a page with a list in it
 /// (`DashboardVersionResponseMeta`, pkg/services/dashboardversion/model.go).
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Versions {
-    List(Vec<Version>),
-    Page { versions: Vec<Version> },
+    List(Vec<SavedVersion>),
+    Page { versions: Vec<SavedVersion> },
 }
 
 #[derive(Deserialize)]
-struct Version {
+struct SavedVersion {
     version: u64,
     message: String,
 }
 
 impl Grafana<'_> {
-    /// The folder of that uid, wherever it is.
-    ///
-    /// # Errors
-    /// Grafana doesn't answer, or refuses.
-    pub async fn folder(&self, uid: &str) -> Result<Option<Folder>, SetupError> {
+    /// The folder with that uid, at any level.
+    pub(crate) async fn folder(&self, uid: &str) -> Result<Option<Folder>, GrafanaError> {
         self.get(&format!("/api/folders/{}", segment(uid))).await
     }
 
-    /// The folder of that title at the top, where titles are unique up to Grafana 10.
-    ///
-    /// # Errors
-    /// Grafana doesn't answer, or refuses.
-    pub async fn folder_of_title(&self, title: &str) -> Result<Option<Folder>, SetupError> {
+    /// The folder with that title at the top level. Titles are unique there up to Grafana 10.
+    pub(crate) async fn folder_of_title(
+        &self,
+        title: &str,
+    ) -> Result<Option<Folder>, GrafanaError> {
         for page in 1.. {
             let path = format!("/api/folders?limit={FOLDERS_A_PAGE}&page={page}");
             let folders: Vec<Folder> = self.list(&path).await?;
@@ -71,40 +89,34 @@ impl Grafana<'_> {
         Ok(None)
     }
 
-    /// Adds a folder at the top.
+    /// Adds a folder at the top level.
     ///
     /// # Errors
     /// Status 409 or 412 when its uid or, up to Grafana 10, its title exists.
-    pub async fn create_folder(&self, folder: &Folder) -> Result<(), SetupError> {
+    pub(crate) async fn create_folder(&self, folder: &Folder) -> Result<(), GrafanaError> {
         self.write(Method::POST, "/api/folders", &json!(folder))
             .await
     }
 
-    /// How many things of whatever kind are in a folder; `None` without the folder.
-    ///
-    /// # Errors
-    /// Grafana doesn't answer, or refuses.
-    pub async fn folder_size(&self, uid: &str) -> Result<Option<u64>, SetupError> {
+    /// The number of items in a folder, of any kind; `None` if the folder does not exist.
+    pub(crate) async fn folder_size(&self, uid: &str) -> Result<Option<u64>, GrafanaError> {
         // GetFolderDescendantCounts, pkg/api/folder.go: dashboards, folders, alert rules, panels.
         let path = format!("/api/folders/{}/counts", segment(uid));
         let counts: Option<BTreeMap<String, u64>> = self.get(&path).await?;
         Ok(counts.map(|counts| counts.values().sum()))
     }
 
-    /// Deletes a folder and all that is in it, if it is there.
-    ///
-    /// # Errors
-    /// Grafana doesn't answer, or refuses.
-    pub async fn delete_folder(&self, uid: &str) -> Result<(), SetupError> {
+    /// Deletes a folder and everything in it. A missing folder is no error.
+    pub(crate) async fn delete_folder(&self, uid: &str) -> Result<(), GrafanaError> {
         let path = format!("/api/folders/{}", segment(uid));
         self.delete(&path).await
     }
 
-    /// What Grafana knows of a dashboard.
-    ///
-    /// # Errors
-    /// Grafana doesn't answer, or refuses.
-    pub async fn dashboard(&self, uid: &str) -> Result<Option<Saved>, SetupError> {
+    /// A dashboard with the message of its present version.
+    pub(crate) async fn dashboard(
+        &self,
+        uid: &str,
+    ) -> Result<Option<SavedDashboard>, GrafanaError> {
         let path = format!("/api/dashboards/uid/{}", segment(uid));
         let Some(found) = self.get::<Found>(&path).await? else {
             return Ok(None);
@@ -116,7 +128,7 @@ impl Grafana<'_> {
         let content = found.dashboard;
         let version = content["version"].as_u64().unwrap_or_default();
         let last = versions.into_iter().find(|saved| saved.version == version);
-        Ok(Some(Saved {
+        Ok(Some(SavedDashboard {
             version,
             folder: found.meta.folder_uid,
             message: last.map(|saved| saved.message),
@@ -124,32 +136,27 @@ impl Grafana<'_> {
         }))
     }
 
-    /// Saves a dashboard into a folder, over `version` if there is one.
+    /// Saves a dashboard's content into a folder, as a new version with a message. It replaces the
+    /// version that `content` names; 0 for a dashboard that does not exist yet.
     ///
     /// # Errors
-    /// Status 412 when Grafana has another version than `version`.
-    pub async fn save_dashboard(
+    /// Status 412 when Grafana has another version.
+    pub(crate) async fn save_dashboard(
         &self,
-        dashboard: &Dashboard,
+        content: &Value,
         folder: &str,
-        version: Option<u64>,
-    ) -> Result<(), SetupError> {
-        let mut content = dashboard.content.clone();
-        content["id"] = Value::Null;
-        content["version"] = json!(version.unwrap_or(0));
+        message: &str,
+    ) -> Result<(), GrafanaError> {
         let body = json!({
-            "dashboard": content, "folderUid": folder, "message": dashboard.message,
-            // `true` would write over whatever version there is.
+            "dashboard": content, "folderUid": folder, "message": message,
+            // `true` would replace whatever version there is.
             "overwrite": false,
         });
         self.write(Method::POST, "/api/dashboards/db", &body).await
     }
 
-    /// Deletes a dashboard, if it is there.
-    ///
-    /// # Errors
-    /// Grafana doesn't answer, or refuses.
-    pub async fn delete_dashboard(&self, uid: &str) -> Result<(), SetupError> {
+    /// Deletes a dashboard. A missing one is no error.
+    pub(crate) async fn delete_dashboard(&self, uid: &str) -> Result<(), GrafanaError> {
         let path = format!("/api/dashboards/uid/{}", segment(uid));
         self.delete(&path).await
     }

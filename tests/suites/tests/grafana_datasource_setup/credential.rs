@@ -6,10 +6,10 @@ use aws_config::retry::RetryConfig;
 use aws_sdk_grafana::Client;
 use grafana_datasource_setup::{
     credential::with_credential,
-    deadline::Deadline,
     error::SetupError,
     workspace::{Version, Workspace},
 };
+use startup::Deadline;
 use suites::sdk;
 use testkit::doubles::managed_grafana::{Live, WORKSPACE_ID};
 use testkit::doubles::sigv4;

@@ -1,28 +1,22 @@
-//! Grafana's HTTP API, as far as it is needed: here how requests are sent, in the modules below which.
-//! By uid only: the endpoints by numeric id are off from Grafana 13 on
-//! (<https://grafana.com/whats-new/2026-04-14-deprecated-data-source-apis-disabled-by-default/>).
-
-mod dashboards;
-mod data_sources;
+//! How a request is sent to Grafana, and what its answer means.
 
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use startup::Deadline;
 
-use crate::deadline::Deadline;
-use crate::error::SetupError;
-use crate::secret::Secret;
-use crate::workspace::{Version, Workspace};
+use super::error::GrafanaError;
+use super::version::Version;
 
-pub use self::data_sources::HealthAnswer;
-
-/// A Grafana that has just become ACTIVE answers 502 and 503 for a while, and doesn't know a token
-/// for the first seconds of its life.
+/// How long a request is repeated. A Grafana that has just become ACTIVE answers 502 and 503 for a
+/// while, and refuses a new token for its first seconds.
 const PATIENCE: Duration = Duration::from_secs(45);
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,7 +30,7 @@ const MAX_MESSAGE_LENGTH: usize = 200;
 ///
 /// # Errors
 /// The TLS library can't start.
-pub fn http_client() -> reqwest::Result<reqwest::Client> {
+pub(crate) fn http_client() -> reqwest::Result<reqwest::Client> {
     startup::http_client()
         .user_agent(concat!(
             env!("CARGO_PKG_NAME"),
@@ -47,44 +41,31 @@ pub fn http_client() -> reqwest::Result<reqwest::Client> {
         .build()
 }
 
-/// A workspace's Grafana, with an administrator's token.
+/// A workspace's Grafana, and an administrator's token for it.
 #[derive(Debug)]
-pub struct Grafana<'a> {
-    http: &'a reqwest::Client,
-    workspace: &'a Workspace,
-    token: Secret,
-    deadline: &'a Deadline,
+pub(crate) struct Grafana<'a> {
+    pub(crate) http: &'a reqwest::Client,
+    /// Grafana's address with its scheme, without trailing slash.
+    pub(crate) endpoint: &'a str,
+    pub(crate) version: &'a Version,
+    pub(crate) token: SecretString,
+    /// Notes which request is being waited for.
+    pub(crate) deadline: &'a Deadline,
 }
 
-struct Answer {
+/// An answer, whatever its status.
+pub(super) struct Answer {
     request: String,
-    status: StatusCode,
-    body: Vec<u8>,
+    pub(super) status: StatusCode,
+    pub(super) body: Vec<u8>,
 }
 
-impl<'a> Grafana<'a> {
-    /// The Grafana of `workspace`.
-    pub fn new(
-        http: &'a reqwest::Client,
-        workspace: &'a Workspace,
-        token: Secret,
-        deadline: &'a Deadline,
-    ) -> Self {
-        Self {
-            http,
-            workspace,
-            token,
-            deadline,
-        }
-    }
-
-    /// Its version.
-    pub fn version(&self) -> &Version {
-        &self.workspace.version
-    }
-
-    /// What is at a path, if anything is.
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, SetupError> {
+impl Grafana<'_> {
+    /// Reads what is at a path; `None` when there is nothing.
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<Option<T>, GrafanaError> {
         let answer = self.send(Method::GET, path, None).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -92,18 +73,26 @@ impl<'a> Grafana<'a> {
         answer.ok()?.json().map(Some)
     }
 
-    /// All of a list.
-    async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, SetupError> {
+    /// Reads a list, which is always there.
+    pub(super) async fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<Vec<T>, GrafanaError> {
         self.send(Method::GET, path, None).await?.ok()?.json()
     }
 
-    async fn write(&self, method: Method, path: &str, body: &Value) -> Result<(), SetupError> {
+    pub(super) async fn write(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<(), GrafanaError> {
         let answer = self.send(method, path, Some(body)).await?;
         answer.ok().map(drop)
     }
 
-    /// Deletes what is at a path, if anything is.
-    async fn delete(&self, path: &str) -> Result<(), SetupError> {
+    /// Deletes what is at a path. Nothing there is no error.
+    pub(super) async fn delete(&self, path: &str) -> Result<(), GrafanaError> {
         let answer = self.send(Method::DELETE, path, None).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(());
@@ -111,13 +100,13 @@ impl<'a> Grafana<'a> {
         answer.ok().map(drop)
     }
 
-    /// Sends a request again while it may still succeed.
-    async fn send(
+    /// Sends a request, and repeats it while a later attempt may succeed.
+    pub(super) async fn send(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<Answer, SetupError> {
+    ) -> Result<Answer, GrafanaError> {
         let attempt = async || {
             let answer = self.send_once(&method, path, body).await?;
             if answer.is_transient() {
@@ -134,24 +123,24 @@ impl<'a> Grafana<'a> {
             .with_total_delay(Some(PATIENCE));
         attempt
             .retry(pauses)
-            .when(|error| matches!(error, SetupError::GrafanaUnavailable { .. }))
+            .when(|error| matches!(error, GrafanaError::Unavailable { .. }))
             .notify(|error, _| self.deadline.doing(error.to_string()))
             .await
     }
 
-    async fn send_once(
+    pub(super) async fn send_once(
         &self,
         method: &Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<Answer, SetupError> {
+    ) -> Result<Answer, GrafanaError> {
         let request = format!("{method} {path}");
         self.deadline
             .doing(format!("waiting for Grafana's answer to {request}"));
         let mut builder = self
             .http
-            .request(method.clone(), format!("{}{path}", self.workspace.endpoint))
-            .bearer_auth(self.token.expose());
+            .request(method.clone(), format!("{}{path}", self.endpoint))
+            .bearer_auth(self.token.expose_secret());
         if let Some(body) = body {
             builder = builder
                 .header(CONTENT_TYPE, "application/json")
@@ -165,7 +154,7 @@ impl<'a> Grafana<'a> {
         match exchange.await {
             Ok((_, None)) => {
                 let cause = format!("it is longer than {MAX_ANSWER_BYTES} bytes");
-                Err(SetupError::GrafanaUnintelligible { request, cause })
+                Err(GrafanaError::Unintelligible { request, cause })
             }
             Ok((status, Some(body))) => Ok(Answer {
                 request,
@@ -174,48 +163,48 @@ impl<'a> Grafana<'a> {
             }),
             Err(error) => {
                 let cause = startup::error_chain(&error.without_url());
-                Err(SetupError::GrafanaUnavailable { request, cause })
+                Err(GrafanaError::Unavailable { request, cause })
             }
         }
     }
 }
 
 impl Answer {
-    /// 401 is what a token that Grafana has yet to learn of gets.
-    fn is_transient(&self) -> bool {
+    /// Whether a later attempt may succeed. 401 included: Grafana takes a moment to learn of a new token.
+    pub(super) fn is_transient(&self) -> bool {
         self.status.is_server_error()
             || [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS].contains(&self.status)
     }
 
-    fn unavailable(self) -> SetupError {
+    pub(super) fn unavailable(self) -> GrafanaError {
         let cause = format!("{} {}", self.status, self.message());
-        SetupError::GrafanaUnavailable {
+        GrafanaError::Unavailable {
             request: self.request,
             cause,
         }
     }
 
-    fn ok(self) -> Result<Self, SetupError> {
+    pub(super) fn ok(self) -> Result<Self, GrafanaError> {
         if self.status.is_success() {
             return Ok(self);
         }
         let (status, message) = (self.status.as_u16(), self.message());
-        Err(SetupError::GrafanaRejected {
+        Err(GrafanaError::Rejected {
             request: self.request,
             status,
             message,
         })
     }
 
-    fn json<T: DeserializeOwned>(self) -> Result<T, SetupError> {
-        serde_json::from_slice(&self.body).map_err(|error| SetupError::GrafanaUnintelligible {
+    fn json<T: DeserializeOwned>(self) -> Result<T, GrafanaError> {
+        serde_json::from_slice(&self.body).map_err(|error| GrafanaError::Unintelligible {
             cause: format!("line {} column {}", error.line(), error.column()),
             request: self.request,
         })
     }
 
-    /// Grafana's own words: `message`, or of access control `title` and `message`.
-    fn message(&self) -> String {
+    /// Grafana's own words, without the rest of the body.
+    pub(super) fn message(&self) -> String {
         #[derive(Deserialize)]
         struct Said {
             message: String,
@@ -226,13 +215,10 @@ impl Answer {
     }
 }
 
-/// A uid as one segment of a path: old ones can hold any character.
-fn segment(uid: &str) -> String {
-    let escaped = uid.bytes().map(|byte| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    });
-    escaped.collect()
+/// A uid as one segment of a path. Uids made before Grafana validated them can hold any character.
+pub(super) fn segment(uid: &str) -> String {
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+    utf8_percent_encode(uid, ESCAPED).to_string()
 }
 
 #[cfg(test)]

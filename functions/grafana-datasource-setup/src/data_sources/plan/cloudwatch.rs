@@ -1,38 +1,47 @@
-//! The CloudWatch data source: Slurm's metrics and those of `dcgm-to-cloudwatch` beside AMP's. Pure.
+//! The CloudWatch data source: Slurm's metrics and those of `dcgm-to-cloudwatch`, beside AMP's. Pure.
 
-use serde_json::json;
-
-use crate::config::WantedCloudWatch;
-use crate::data_source::{DataSource, Mark, Plan, Sought, WORKSPACE_ROLE};
+use super::lookup::Lookup;
+use super::mark::Mark;
+use super::{Plan, WORKSPACE_ROLE};
 use crate::error::SetupError;
+use crate::grafana::DataSource;
 
 const UID: &str = "amazon-cloudwatch";
 const CLOUDWATCH: &str = "cloudwatch";
 
-/// The data source there is: ours, or one that a person made under the same name.
+/// The wanted CloudWatch data source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WantedCloudWatch {
+    /// The name people see.
+    pub(crate) name: String,
+    /// The region that panels query unless they name another.
+    pub(crate) region: String,
+}
+
+/// The data source to set up: ours, or one that a person made under the same name.
 ///
 /// # Errors
-/// The name or uid belongs to a data source of another kind.
-pub fn find<'a>(
+/// The name or uid belongs to a data source of another type.
+pub(crate) fn find<'a>(
     wanted: &WantedCloudWatch,
     sources: &'a [DataSource],
 ) -> Result<Option<&'a DataSource>, SetupError> {
-    let sought = Sought {
+    let lookup = Lookup {
         uid: UID,
         name: &wanted.name,
         types: &[CLOUDWATCH],
         settings: "CLOUDWATCH_DATASOURCE_NAME",
     };
-    sought.among(sources)
+    lookup.find(sources)
 }
 
-/// Decides what to write for `wanted`, on behalf of the resource whose data source is `owner`.
-pub fn plan(wanted: &WantedCloudWatch, owner: &str, found: Option<&DataSource>) -> Plan {
+/// Decides what to write for `wanted`. `owner` is the uid of the resource that asks for it.
+pub(crate) fn plan(wanted: &WantedCloudWatch, owner: &str, found: Option<&DataSource>) -> Plan {
     let Some(found) = found else {
         return Plan::Create(as_wanted(DataSource::new(UID, CLOUDWATCH), wanted, owner));
     };
-    if !found.is_marked() {
-        // A person's: it can read CloudWatch, and how is that person's choice.
+    if Mark::of(found).is_none() {
+        // Made by a person: how it reads CloudWatch is that person's choice.
         return Plan::Unchanged(found.clone());
     }
     let into = as_wanted(found.clone(), wanted, owner);
@@ -47,14 +56,16 @@ pub fn plan(wanted: &WantedCloudWatch, owner: &str, found: Option<&DataSource>) 
 /// Keys: pkg/tsdb/cloudwatch/models/settings.go.
 fn as_wanted(mut source: DataSource, wanted: &WantedCloudWatch, owner: &str) -> DataSource {
     source.name.clone_from(&wanted.name);
-    source.set("authType", &json!(WORKSPACE_ROLE));
-    source.set("defaultRegion", &json!(wanted.region));
-    source.set_mark(&Mark::made_for(owner));
+    source.set("authType", WORKSPACE_ROLE);
+    source.set("defaultRegion", wanted.region.as_str());
+    Mark::made_for(owner).write_to(&mut source);
     source
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn wanted() -> WantedCloudWatch {
@@ -95,7 +106,7 @@ mod tests {
     #[test]
     fn each_difference_is_written_and_what_else_is_set_stays() {
         let mut found = made();
-        found.set("timeout", &json!("1m"));
+        found.set("timeout", "1m");
         for (what, wanted, owner) in [
             (
                 "name",

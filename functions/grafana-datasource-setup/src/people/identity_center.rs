@@ -1,4 +1,4 @@
-//! Whom a list means: names looked up in IAM Identity Center.
+//! Who the people on the lists are: looks their names up in IAM Identity Center.
 
 use aws_sdk_grafana::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_grafana::types::{Role, UserType};
@@ -6,40 +6,55 @@ use aws_sdk_identitystore::config::Region;
 use aws_sdk_identitystore::types::{AlternateIdentifier, UniqueAttribute};
 use aws_sdk_ssoadmin::types::{InstanceStatus, RegionScope};
 use aws_smithy_types::Document;
+use startup::Deadline;
 use tokio::sync::OnceCell;
 
-use crate::deadline::Deadline;
+use super::plan::{Member, Members};
+use super::roster::{Name, Roster};
+use crate::aws_call::{CallError, CallErrorKind};
 use crate::error::SetupError;
-use crate::people::{Member, Name, Roster};
 
-/// The instances of Identity Center there are, found when the first name is looked up.
+/// IAM Identity Center, with all instances that the account sees.
 #[derive(Clone, Debug)]
-pub struct IdentityCenter {
-    /// Knows where it is.
-    pub sso: aws_sdk_ssoadmin::Client,
-    /// Knows who is in it.
-    pub directory: aws_sdk_identitystore::Client,
+pub(crate) struct IdentityCenter {
+    /// Lists the instances.
+    pub(crate) sso: aws_sdk_ssoadmin::Client,
+    /// Looks people and groups up in an instance's directory.
+    pub(crate) directory: aws_sdk_identitystore::Client,
 }
 
-/// A directory of people and groups.
+/// A directory of people and groups, which belongs to one instance.
 #[derive(Debug)]
 struct Store {
     id: String,
-    /// The region that knows it.
+    /// The region it is in.
     region: Option<String>,
-    /// The account that owns its instance of Identity Center.
+    /// The account that owns the instance.
     owner: Option<String>,
 }
 
-/// Somebody who was looked up: known or not.
+/// A name, its role, and its id if it is known.
 type Looked<'a> = (&'a Name, &'a Role, Option<String>);
 
 impl IdentityCenter {
-    /// Everybody of a roster. `account` is the function's own.
+    /// Looks up those on the lists now and those who were on `former` ones. `account` is the function's
+    /// own.
     ///
     /// # Errors
-    /// Identity Center is off, or knows not all of them: they are told all at once.
-    pub async fn all(
+    /// Identity Center fails, is off, or doesn't know everybody in `wanted`: the error names all of them.
+    pub(crate) async fn members(
+        &self,
+        wanted: &Roster,
+        former: &Roster,
+        account: &str,
+        deadline: &Deadline,
+    ) -> Result<Members, SetupError> {
+        let wanted = self.all(wanted, account, deadline).await?;
+        let former = self.known(former, account, deadline).await?;
+        Ok(Members::new(wanted, former))
+    }
+
+    async fn all(
         &self,
         roster: &Roster,
         account: &str,
@@ -52,12 +67,8 @@ impl IdentityCenter {
         if unknown.is_empty() {
             return Ok(members(looked));
         }
-        let asked: Vec<_> = stores
-            .get()
-            .into_iter()
-            .flatten()
-            .map(Store::text)
-            .collect();
+        let stores = stores.get().into_iter().flatten();
+        let asked: Vec<_> = stores.map(Store::text).collect();
         Err(SetupError::UnknownPeople {
             people: unknown.join(", "),
             asked: asked.join(", "),
@@ -65,10 +76,7 @@ impl IdentityCenter {
     }
 
     /// Those of a former roster who are still known.
-    ///
-    /// # Errors
-    /// Identity Center fails.
-    pub async fn known(
+    async fn known(
         &self,
         roster: &Roster,
         account: &str,
@@ -77,7 +85,7 @@ impl IdentityCenter {
         let stores = OnceCell::new();
         match self.look_up(roster, account, &stores, deadline).await {
             Ok(looked) => Ok(members(looked)),
-            // Without it nobody has a role any more.
+            // Without Identity Center nobody has a role any more.
             Err(SetupError::IdentityCenterOff) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
@@ -104,8 +112,8 @@ impl IdentityCenter {
         Ok(looked)
     }
 
-    /// Asks one directory after the other. One that fails counts only where no other knows the name.
-    async fn find(&self, name: &Name, stores: &[Store]) -> Result<Option<String>, SetupError> {
+    /// Asks one directory after the other. A failure counts only if no other directory knows the name.
+    async fn find(&self, name: &Name, stores: &[Store]) -> Result<Option<String>, CallError> {
         let mut failure = None;
         for store in stores {
             let found = match name {
@@ -125,10 +133,10 @@ impl IdentityCenter {
         }
     }
 
-    /// The directories of all instances of Identity Center that this account sees, in whatever region.
-    /// The organisation's comes first, which is the one that Amazon Managed Grafana signs people in
-    /// with: <https://docs.aws.amazon.com/grafana/latest/userguide/authentication-in-AMG-SSO.html>.
-    /// A member account may have an instance of its own beside it.
+    /// The directories of all instances of Identity Center that this account sees, in any region. The
+    /// organisation's comes first, because Amazon Managed Grafana signs people in with that one:
+    /// <https://docs.aws.amazon.com/grafana/latest/userguide/authentication-in-AMG-SSO.html>.
+    /// A member account may have an instance of its own in addition.
     async fn stores(&self, account: &str) -> Result<Vec<Store>, SetupError> {
         const OPERATION: &str = "sso:ListInstances";
         let client = &self.sso;
@@ -137,7 +145,7 @@ impl IdentityCenter {
         let mut instances = request.into_paginator().items().send();
         let mut stores = Vec::new();
         while let Some(instance) = instances.next().await {
-            let instance = instance.map_err(|error| failed(OPERATION, &error))?;
+            let instance = instance.map_err(|error| CallError::new(OPERATION, &error))?;
             let is_active = instance
                 .status
                 .is_none_or(|status| status == InstanceStatus::Active);
@@ -157,7 +165,7 @@ impl IdentityCenter {
     }
 
     /// Falls back to the user name when no e-mail address matches.
-    async fn person(&self, store: &Store, email: &str) -> Result<Option<String>, SetupError> {
+    async fn person(&self, store: &Store, email: &str) -> Result<Option<String>, CallError> {
         match self.user(store, "emails.value", email).await? {
             Some(id) => Ok(Some(id)),
             None => self.user(store, "userName", email).await,
@@ -170,7 +178,7 @@ impl IdentityCenter {
         store: &Store,
         path: &str,
         value: &str,
-    ) -> Result<Option<String>, SetupError> {
+    ) -> Result<Option<String>, CallError> {
         let client = &self.directory;
         let request = client.get_user_id().identity_store_id(&store.id);
         let request = request.alternate_identifier(unique(path, value));
@@ -179,7 +187,7 @@ impl IdentityCenter {
         Ok(found.map(|user| user.user_id))
     }
 
-    async fn group(&self, store: &Store, name: &str) -> Result<Option<String>, SetupError> {
+    async fn group(&self, store: &Store, name: &str) -> Result<Option<String>, CallError> {
         let client = &self.directory;
         let request = client.get_group_id().identity_store_id(&store.id);
         let request = request.alternate_identifier(unique("displayName", name));
@@ -190,7 +198,7 @@ impl IdentityCenter {
 }
 
 impl Store {
-    /// For people to read.
+    /// The directory as an error message names it.
     fn text(&self) -> String {
         let mut text = format!("directory {}", self.id);
         if let Some(region) = &self.region {
@@ -202,7 +210,7 @@ impl Store {
         text
     }
 
-    /// A directory is asked in its own region.
+    /// A directory answers only in its own region.
     fn config(&self) -> aws_sdk_identitystore::config::Builder {
         let config = aws_sdk_identitystore::Config::builder();
         match &self.region {
@@ -220,33 +228,18 @@ fn unique(path: &str, value: &str) -> AlternateIdentifier {
     AlternateIdentifier::UniqueAttribute(attribute)
 }
 
-/// What is not found is nobody's.
+/// Turns "not found" into `None`.
 fn known<T, E>(
     operation: &'static str,
     answer: Result<T, SdkError<E>>,
-) -> Result<Option<T>, SetupError>
+) -> Result<Option<T>, CallError>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    match answer {
+    match answer.map_err(|error| CallError::new(operation, &error)) {
         Ok(found) => Ok(Some(found)),
-        Err(error) => match failed(operation, &error) {
-            SetupError::NotFound { .. } => Ok(None),
-            error => Err(error),
-        },
-    }
-}
-
-fn failed<E>(operation: &'static str, error: &SdkError<E>) -> SetupError
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    match SetupError::of_call(operation, error) {
-        SetupError::ManagedGrafanaRejected { operation, message }
-        | SetupError::ManagedGrafanaUnavailable { operation, message } => {
-            SetupError::IdentityCenterFailed { operation, message }
-        }
-        other => other,
+        Err(error) if error.kind == CallErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,29 +1,31 @@
-//! Sees to it that Grafana has the plugin that signs requests to AMP.
+//! Makes sure that Grafana has the plugin that signs requests to AMP.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::data_source::{AMP_PLUGIN, needs_amp_plugin};
-use crate::error::SetupError;
-use crate::grafana::Grafana;
+use super::plan::prometheus::{AMP_PLUGIN, needs_amp_plugin};
+use crate::grafana::{Grafana, GrafanaError};
 
-/// Grafana loads its plugins while it already answers, and says of a plugin that is on its way that
-/// there is none.
+/// How long Grafana may take to load a plugin. It answers requests before, as if there were none.
 const LOADING: Duration = Duration::from_secs(10);
-/// A plugin of 30 MB is downloaded and unpacked.
+/// How long an installation may take: 30 MB are downloaded and unpacked.
 const INSTALLING: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Installs the plugin where Grafana needs it and lacks it; none when it is there, else why it isn't.
+/// Installs the plugin where Grafana needs it and lacks it. Returns `None` when the plugin is there,
+/// otherwise the reason why it is not.
 ///
 /// # Errors
 /// Grafana doesn't answer.
-pub async fn ensure(grafana: &Grafana<'_>, dry_run: bool) -> Result<Option<String>, SetupError> {
+pub(super) async fn ensure(
+    grafana: &Grafana<'_>,
+    dry_run: bool,
+) -> Result<Option<String>, GrafanaError> {
     if grafana.has_plugin(AMP_PLUGIN).await? {
         return Ok(None);
     }
-    if !needs_amp_plugin(grafana.version()) {
+    if !needs_amp_plugin(grafana.version) {
         return Ok(Some("it is not installed".to_owned()));
     }
     if appears(grafana, LOADING).await? {
@@ -35,13 +37,13 @@ pub async fn ensure(grafana: &Grafana<'_>, dry_run: bool) -> Result<Option<Strin
     }
     tracing::info!("plugin {AMP_PLUGIN} is missing, installing it");
     match grafana.install_plugin(AMP_PLUGIN).await {
-        Err(SetupError::GrafanaRejected {
+        Err(GrafanaError::Rejected {
             status, message, ..
         }) => Ok(Some(format!(
             "Grafana does not install it: {status} {message}"
         ))),
-        // An installation that takes longer than a request goes on.
-        Ok(()) | Err(SetupError::GrafanaUnavailable { .. }) => {
+        // An installation that takes longer than a request continues.
+        Ok(()) | Err(GrafanaError::Unavailable { .. }) => {
             let is_there = appears(grafana, INSTALLING).await?;
             Ok((!is_there).then(|| {
                 format!(
@@ -54,8 +56,8 @@ pub async fn ensure(grafana: &Grafana<'_>, dry_run: bool) -> Result<Option<Strin
     }
 }
 
-/// Whether the plugin is there before patience ends.
-async fn appears(grafana: &Grafana<'_>, patience: Duration) -> Result<bool, SetupError> {
+/// Whether the plugin appears within `patience`.
+async fn appears(grafana: &Grafana<'_>, patience: Duration) -> Result<bool, GrafanaError> {
     let give_up = Instant::now() + patience;
     while Instant::now() < give_up {
         sleep(PAUSE).await;

@@ -1,45 +1,25 @@
-//! Whether the data source works, in words that name the remedy.
-
-use std::time::Duration;
+//! What the answer to a health check means, in words that name the remedy. Pure.
 
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
 
-use crate::config::Wanted;
-use crate::data_source::{AMP_PLUGIN, DataSource};
-use crate::deadline::Deadline;
-use crate::error::SetupError;
-use crate::grafana::{Grafana, HealthAnswer};
-
-/// How long a check that fails is repeated. A new role's permissions are seldom seen later:
-/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>
-const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
-
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// Kept for what follows the check.
-const RESERVE: Duration = Duration::from_millis(500);
-
-/// The first Grafana whose health check queries Prometheus (pkg/promlib/healthcheck.go). The check of
-/// earlier ones succeeds whatever AMP would answer.
-const FIRST_WITH_REAL_CHECK: u32 = 10;
+use super::plan::prometheus::{AMP_PLUGIN, Wanted};
+use crate::grafana::HealthAnswer;
 
 /// Grafana's messages can hold a whole HTML page of a proxy.
 const MAX_MESSAGE_LENGTH: usize = 300;
 
-/// Outcome of the data source's own health check.
+/// The outcome of the data source's health check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Health {
+pub(crate) struct Health {
     /// `OK`, `ERROR`, or `UNKNOWN` when nothing was checked.
-    pub status: &'static str,
+    pub(crate) status: &'static str,
     /// Grafana's message, or the cause in words.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Health {
     /// Nothing was checked.
-    pub fn unknown(reason: &str) -> Self {
+    pub(crate) fn unknown(reason: &str) -> Self {
         Self {
             status: "UNKNOWN",
             message: reason.to_owned(),
@@ -53,7 +33,7 @@ impl Health {
         }
     }
 
-    fn error(message: String) -> Self {
+    pub(super) fn error(message: String) -> Self {
         Self {
             status: "ERROR",
             message,
@@ -61,12 +41,12 @@ impl Health {
     }
 
     /// Whether the check succeeded.
-    pub fn is_ok(&self) -> bool {
+    pub(crate) fn is_ok(&self) -> bool {
         self.status == "OK"
     }
 
-    /// `OK`, or the reason why not.
-    pub fn summary(&self) -> &str {
+    /// `OK`, or what is wrong.
+    pub(crate) fn summary(&self) -> &str {
         if self.is_ok() {
             self.status
         } else {
@@ -75,70 +55,8 @@ impl Health {
     }
 }
 
-/// Runs the health check until it succeeds, patience ends or `end` comes. A data source that
-/// doesn't work yet is worth having, so this never fails.
-pub async fn check(
-    grafana: &Grafana<'_>,
-    source: &DataSource,
-    wanted: &Wanted,
-    deadline: &Deadline,
-    end: Instant,
-) -> Health {
-    let uid = &source.uid;
-    let give_up = (end - RESERVE).min(Instant::now() + LONGEST_PATIENCE);
-    let mut pause = FIRST_PAUSE;
-    let mut last = Health::unknown("no time was left for the health check");
-    loop {
-        deadline.doing(format!("checking the health of data source {uid}"));
-        let Ok(proof) = tokio::time::timeout_at(give_up, prove(grafana, source)).await else {
-            return last;
-        };
-        let (health, is_final) = match proof {
-            Ok(Proof::Answer(answer)) => verdict(&answer, wanted),
-            Ok(Proof::None) => {
-                let version = grafana.version();
-                let reason =
-                    format!("Grafana {version} checks without a query, and none can be sent to it");
-                (Health::unknown(&reason), true)
-            }
-            Err(error) => (Health::error(shortened(&error.to_string())), false),
-        };
-        if is_final {
-            return health;
-        }
-        last = health;
-        tracing::debug!("not healthy yet: {}", last.message);
-        if Instant::now() + pause >= give_up {
-            return last;
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// What shows whether the data source works.
-enum Proof {
-    /// An answer that AMP had a part in.
-    Answer(HealthAnswer),
-    /// There is none to be had.
-    None,
-}
-
-/// The health check, and where that is no proof a query.
-async fn prove(grafana: &Grafana<'_>, source: &DataSource) -> Result<Proof, SetupError> {
-    let health = grafana.health(&source.uid).await?;
-    if health.status != 200 || grafana.version().major() >= FIRST_WITH_REAL_CHECK {
-        return Ok(Proof::Answer(health));
-    }
-    Ok(match grafana.query(source).await? {
-        Some(query) if (200..300).contains(&query.status) => Proof::Answer(health),
-        Some(query) => Proof::Answer(query),
-        None => Proof::None,
-    })
-}
-
-/// What an answer means, and whether the next check would only repeat it.
-fn verdict(answer: &HealthAnswer, wanted: &Wanted) -> (Health, bool) {
+/// What an answer means, and whether that is final: the next check would have the same outcome.
+pub(super) fn diagnose(answer: &HealthAnswer, wanted: &Wanted) -> (Health, bool) {
     if answer.status == 200 {
         return (Health::ok(&answer.message), true);
     }
@@ -149,7 +67,7 @@ fn verdict(answer: &HealthAnswer, wanted: &Wanted) -> (Health, bool) {
     )
 }
 
-/// The usual causes of a check that fails.
+/// The usual causes of a failing check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     NoPermission,
@@ -161,8 +79,8 @@ enum Cause {
 }
 
 impl Cause {
-    /// The check is the query `1+1`, and its error carries AMP's status text, or that of the
-    /// network: pkg/promlib/healthcheck.go.
+    /// The check is the query `1+1`. Its error contains AMP's status text or the network's error:
+    /// pkg/promlib/healthcheck.go.
     fn of(message: &str) -> Self {
         let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
         if has(&["Forbidden", "AccessDenied", "not authorized", "error: 403"]) {
@@ -185,7 +103,7 @@ impl Cause {
         }
     }
 
-    /// Whether the next check may have another outcome: a new role's permissions take their time.
+    /// Whether the next check may have another outcome: a new role's permissions take a while.
     fn may_pass(self) -> bool {
         matches!(self, Self::NoPermission | Self::OutOfReach | Self::Other)
     }
@@ -209,7 +127,7 @@ impl Cause {
 }
 
 /// One line of bounded length.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= MAX_MESSAGE_LENGTH {
         return line;

@@ -1,94 +1,40 @@
-//! Which data source Grafana should have, and what is to be written for it. Pure.
+//! The data source for AMP. Pure.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use amp::WorkspaceUrl;
 
-use crate::config::Wanted;
+use super::lookup::Lookup;
+use super::mark::Mark;
+use super::{Plan, WORKSPACE_ROLE};
 use crate::error::SetupError;
-use crate::workspace::Version;
+use crate::grafana::{DataSource, Version};
 
-/// Grafana's own data source. Signs requests to AMP up to Grafana 11.
+/// Grafana's built-in type. It signs requests to AMP up to Grafana 11.
 pub const PROMETHEUS: &str = "prometheus";
 
-/// The plugin that signs requests to AMP from Grafana 12 on, where the core type no longer can:
+/// The plugin that signs requests to AMP from Grafana 12 on, where the built-in type no longer can:
 /// <https://docs.aws.amazon.com/grafana/latest/userguide/amazon-prometheus-data-source.html>
 pub const AMP_PLUGIN: &str = "grafana-amazonprometheus-datasource";
 
-/// The first Grafana whose core type cannot sign:
+/// The first Grafana whose built-in type cannot sign:
 /// <https://docs.aws.amazon.com/grafana/latest/userguide/prometheus-manually-adding.html>
 const FIRST_WITHOUT_CORE_SIGV4: u32 = 12;
 
-/// AMG's "Workspace IAM role": grafana-aws-sdk-react, src/providers.ts. Grafana accepts any other
-/// text too, and then fails at query time.
-pub(crate) const WORKSPACE_ROLE: &str = "ec2_iam_role";
-
-/// `jsonData` keys that have another identity sign: a role to assume, a profile of the server.
+/// `jsonData` keys with which another identity signs: a role to assume, or a profile of the server.
 const OTHER_IDENTITIES: [&str; 3] = ["sigV4AssumeRoleArn", "sigV4ExternalId", "sigV4Profile"];
 
-/// The `jsonData` key of our [`Mark`]; Grafana keeps keys that it doesn't know.
-const MARK: &str = "grafanaDatasourceSetup";
-
-/// A data source as Grafana's HTTP API reads and writes it (pkg/api/dtos/datasource.go,
-/// pkg/services/datasources/models.go). Secure fields are not read, and stay as they are when not
-/// written.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct DataSource {
-    /// Its key.
+/// The wanted data source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Grafana's key for it, unless a data source made by a person is adopted.
     pub uid: String,
-    /// Its name, unique in the workspace.
-    pub name: String,
-    /// Plugin id.
-    #[serde(rename = "type")]
-    pub source_type: String,
-    /// `proxy`: Grafana's backend sends the queries.
-    pub access: String,
-    /// Where queries go.
-    pub url: String,
-    user: String,
-    database: String,
-    basic_auth: bool,
-    basic_auth_user: String,
-    with_credentials: bool,
-    /// New panels use it.
-    pub is_default: bool,
-    #[serde(deserialize_with = "empty_when_null")]
-    json_data: Map<String, Value>,
-    /// Counts writes; one with an old number is refused (pkg/services/datasources/service/store.go).
-    version: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    api_version: Option<String>,
-    /// Provisioned from a file, or by AWS.
-    #[serde(skip_serializing)]
-    pub read_only: bool,
-}
-
-/// What is remembered in the data source itself, for the day the stack is deleted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Mark {
-    /// Made by this function; else made by a person and adopted.
-    made: bool,
-    /// The uid in the settings: which stack's resource this is.
-    uid: String,
-    /// The default data source before this one became it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    previous_default: Option<String>,
-    /// Id of the stack that last wrote it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stack: Option<String>,
-}
-
-impl Mark {
-    /// The mark of a new data source, made for the resource with `uid`.
-    pub(crate) fn made_for(uid: &str) -> Self {
-        Self {
-            made: true,
-            uid: uid.to_owned(),
-            previous_default: None,
-            stack: None,
-        }
-    }
+    /// The name people see.
+    pub(crate) name: String,
+    /// The AMP workspace.
+    pub(crate) url: WorkspaceUrl,
+    /// The region that requests to AMP are signed for.
+    pub(crate) region: String,
+    /// Id of the stack that asks for it; `None` in a manual run.
+    pub(crate) stack: Option<String>,
 }
 
 /// What this Grafana can do.
@@ -96,173 +42,25 @@ impl Mark {
 pub struct Edition {
     /// The workspace's Grafana version.
     pub version: Version,
-    /// Why [`AMP_PLUGIN`] is not installed; none where it is.
+    /// Why [`AMP_PLUGIN`] is not installed; `None` where it is.
     pub lacks_amp_plugin: Option<String>,
-}
-
-/// What to write so that Grafana has the data source wanted.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Plan {
-    /// There is none: add this.
-    Create(DataSource),
-    /// There is one: change it into this.
-    Update {
-        /// Its present uid.
-        uid: String,
-        /// What it becomes.
-        into: DataSource,
-    },
-    /// There is one just as wanted: write nothing.
-    Unchanged(DataSource),
-}
-
-impl Plan {
-    /// The data source that Grafana has once this is carried out.
-    pub fn into_source(self) -> DataSource {
-        let (Self::Create(source) | Self::Update { into: source, .. } | Self::Unchanged(source)) =
-            self;
-        source
-    }
-}
-
-/// What to take back so that nothing of ours is left.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Removal {
-    /// The data source's uid.
-    pub uid: String,
-    /// This function made it, so it is to be deleted; else it stays, without our mark.
-    pub made: bool,
-    /// The data source that becomes the default again.
-    pub default_again: Option<String>,
-}
-
-fn empty_when_null<'de, D>(deserializer: D) -> Result<Map<String, Value>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-impl DataSource {
-    /// One with nothing set.
-    pub(crate) fn new(uid: &str, source_type: &str) -> Self {
-        Self {
-            uid: uid.to_owned(),
-            source_type: source_type.to_owned(),
-            access: "proxy".to_owned(),
-            ..Self::default()
-        }
-    }
-
-    /// Whether this function ever wrote it.
-    pub(crate) fn is_marked(&self) -> bool {
-        self.mark().is_some()
-    }
-
-    /// What this function remembers in it, if it ever wrote it.
-    fn mark(&self) -> Option<Mark> {
-        serde_json::from_value(self.json_data.get(MARK)?.clone()).ok()
-    }
-
-    /// This data source as the default; everything else stays.
-    pub fn as_default(mut self) -> Self {
-        self.is_default = true;
-        self
-    }
-
-    /// This data source without what this function remembers in it.
-    pub fn without_mark(mut self) -> Self {
-        self.json_data.remove(MARK);
-        self
-    }
-
-    /// Sets one of the settings that depend on the type.
-    pub(crate) fn set(&mut self, key: &str, value: &Value) {
-        self.json_data.insert(key.to_owned(), value.clone());
-    }
-
-    fn sign_for(&mut self, wanted: &Wanted, source_type: &str) {
-        self.name = wanted.name.clone();
-        self.source_type = source_type.to_owned();
-        self.access = "proxy".to_owned();
-        // A trailing slash is harmless: Grafana joins paths (pkg/promlib/client/client.go).
-        if self.url.trim_end_matches('/') != wanted.url.as_str() {
-            self.url = wanted.url.as_str().to_owned();
-        }
-        self.basic_auth = false;
-        self.is_default = true;
-        // Keys: pkg/services/datasources/service/datasource.go, httpClientOptions. The flag must be
-        // a JSON boolean: https://github.com/grafana/grafana/issues/41703
-        self.set("sigV4Auth", &json!(true));
-        self.set("sigV4AuthType", &json!(WORKSPACE_ROLE));
-        self.set("sigV4Region", &json!(wanted.region));
-        for key in OTHER_IDENTITIES {
-            self.json_data.remove(key);
-        }
-    }
-
-    pub(crate) fn set_mark(&mut self, mark: &Mark) {
-        self.set(MARK, &json!(mark));
-    }
-}
-
-/// What to look for among the data sources that Grafana has.
-pub(crate) struct Sought<'a> {
-    pub(crate) uid: &'a str,
-    pub(crate) name: &'a str,
-    pub(crate) types: &'a [&'a str],
-    /// What to set differently if another data source is in the way.
-    pub(crate) settings: &'static str,
-}
-
-impl Sought<'_> {
-    /// The one with this uid, else the one with this name.
-    ///
-    /// # Errors
-    /// That one is of another kind, or name and uid belong to two different ones.
-    pub(crate) fn among<'s>(
-        &self,
-        sources: &'s [DataSource],
-    ) -> Result<Option<&'s DataSource>, SetupError> {
-        let by_name = sources.iter().find(|source| source.name == self.name);
-        let by_uid = sources.iter().find(|source| source.uid == self.uid);
-        let Some(found) = by_uid.or(by_name) else {
-            return Ok(None);
-        };
-        if let Some(namesake) = by_name.filter(|namesake| namesake.uid != found.uid) {
-            return Err(self.name_taken(namesake));
-        }
-        if !self.types.contains(&found.source_type.as_str()) {
-            return Err(self.name_taken(found));
-        }
-        Ok(Some(found))
-    }
-
-    fn name_taken(&self, source: &DataSource) -> SetupError {
-        SetupError::NameTaken {
-            name: source.name.clone(),
-            uid: source.uid.clone(),
-            source_type: source.source_type.clone(),
-            settings: self.settings,
-        }
-    }
 }
 
 /// The data source to set up among those that Grafana has.
 ///
 /// # Errors
-/// It is of another kind or read-only, or name and uid belong to two different ones.
+/// It has another type or is read-only, or name and uid belong to two different data sources.
 pub fn find<'a>(
     wanted: &Wanted,
     sources: &'a [DataSource],
 ) -> Result<Option<&'a DataSource>, SetupError> {
-    let sought = Sought {
+    let lookup = Lookup {
         uid: &wanted.uid,
         name: &wanted.name,
         types: &[PROMETHEUS, AMP_PLUGIN],
         settings: "DATASOURCE_NAME and DATASOURCE_UID",
     };
-    match sought.among(sources)? {
+    match lookup.find(sources)? {
         Some(found) if found.read_only => {
             let (name, uid) = (found.name.clone(), found.uid.clone());
             Err(SetupError::ReadOnly { name, uid })
@@ -290,22 +88,23 @@ pub fn plan(
 
 fn created(wanted: &Wanted, source_type: &str, default: Option<&str>) -> DataSource {
     let mut source = DataSource::new(&wanted.uid, source_type);
-    source.sign_for(wanted, source_type);
-    // Longer queries than a URL can carry; a person's own choice is never changed.
-    source.set("httpMethod", &json!("POST"));
-    source.set_mark(&Mark {
+    sign_for(&mut source, wanted, source_type);
+    // A query can be longer than a URL. In an adopted data source the person's choice stays.
+    source.set("httpMethod", "POST");
+    let mark = Mark {
         previous_default: default.map(str::to_owned),
         stack: wanted.stack.clone(),
         ..Mark::made_for(&wanted.uid)
-    });
+    };
+    mark.write_to(&mut source);
     source
 }
 
 fn changed(wanted: &Wanted, source_type: &str, found: &DataSource, default: Option<&str>) -> Plan {
-    let mark = found.mark();
+    let mark = Mark::of(found);
     let made = mark.as_ref().is_some_and(|mark| mark.made);
     let mut into = found.clone();
-    into.sign_for(wanted, source_type);
+    sign_for(&mut into, wanted, source_type);
     if made {
         into.uid.clone_from(&wanted.uid);
     }
@@ -317,52 +116,42 @@ fn changed(wanted: &Wanted, source_type: &str, found: &DataSource, default: Opti
         .filter(|default| *default != found.uid)
         .map(str::to_owned)
         .or_else(|| mark.as_ref()?.previous_default.clone());
-    into.set_mark(&Mark {
+    let mark = Mark {
         made,
         uid: wanted.uid.clone(),
         previous_default,
         stack: wanted.stack.clone().or_else(|| mark?.stack),
-    });
+    };
+    mark.write_to(&mut into);
     Plan::Update {
         uid: found.uid.clone(),
         into,
     }
 }
 
-/// Decides what to take back when the resource with `uid` is deleted.
-pub fn removals(uid: &str, sources: &[DataSource]) -> Vec<Removal> {
-    let marked = sources
-        .iter()
-        .filter_map(|source| Some((source, source.mark()?)));
-    marked
-        .filter(|(_, mark)| mark.uid == uid)
-        .map(|(source, mark)| {
-            // Somebody's choice of another default since then is left alone.
-            let default_again = mark
-                .previous_default
-                .filter(|_| source.is_default)
-                .filter(|previous| *previous != source.uid)
-                .filter(|previous| sources.iter().any(|source| source.uid == *previous));
-            Removal {
-                uid: source.uid.clone(),
-                made: mark.made,
-                default_again,
-            }
-        })
-        .collect()
+/// Has the data source query AMP, signed by the workspace's role; all other settings stay.
+fn sign_for(source: &mut DataSource, wanted: &Wanted, source_type: &str) {
+    source.name.clone_from(&wanted.name);
+    source.source_type = source_type.to_owned();
+    source.access = "proxy".to_owned();
+    // A trailing slash is harmless: Grafana joins paths (pkg/promlib/client/client.go).
+    if source.url.trim_end_matches('/') != wanted.url.as_str() {
+        source.url = wanted.url.as_str().to_owned();
+    }
+    source.basic_auth = false;
+    source.is_default = true;
+    // Keys: pkg/services/datasources/service/datasource.go, httpClientOptions. The flag must be
+    // a JSON boolean: https://github.com/grafana/grafana/issues/41703
+    source.set("sigV4Auth", true);
+    source.set("sigV4AuthType", WORKSPACE_ROLE);
+    source.set("sigV4Region", wanted.region.as_str());
+    for key in OTHER_IDENTITIES {
+        source.json_data.remove(key);
+    }
 }
 
-/// Whether the resource with `uid` is another stack's than `stack`.
-pub fn is_of_another_stack(uid: &str, stack: &str, sources: &[DataSource]) -> bool {
-    let marks = sources.iter().filter_map(DataSource::mark);
-    marks
-        .filter(|mark| mark.uid == uid)
-        .filter_map(|mark| mark.stack)
-        .any(|other| other != stack)
-}
-
-/// Grafana accepts any type text on a write, so the choice is made here: the plugin where it is
-/// installed or already in use (a source that Grafana 13 migrated stays migrated).
+/// The plugin where it is installed or already in use (a data source that Grafana 13 migrated stays
+/// migrated). Grafana would accept any type on a write.
 fn source_type(edition: &Edition, found: Option<&DataSource>) -> Result<&'static str, SetupError> {
     let is_migrated = found.is_some_and(|source| source.source_type == AMP_PLUGIN);
     match &edition.lacks_amp_plugin {
@@ -377,15 +166,16 @@ fn source_type(edition: &Edition, found: Option<&DataSource>) -> Result<&'static
     }
 }
 
-/// Whether Grafana's own type can't sign requests to AMP in this version.
-pub fn needs_amp_plugin(version: &Version) -> bool {
+/// Whether Grafana's built-in type can't sign requests to AMP in this version.
+pub(crate) fn needs_amp_plugin(version: &Version) -> bool {
     version.major() >= FIRST_WITHOUT_CORE_SIGV4
 }
 
 #[cfg(test)]
 mod tests {
-    use amp::WorkspaceUrl;
+    use serde_json::{Value, json};
 
+    use super::super::{Removal, is_of_another_stack, removals};
     use super::*;
 
     const AMP: &str = "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-1";
@@ -564,7 +354,7 @@ mod tests {
     fn an_adopted_source_signs_with_the_workspaces_role_and_no_other_identity() {
         let mut found = hand_made();
         for key in OTHER_IDENTITIES {
-            found.set(key, &json!("arn:aws:iam::999988887777:role/reader"));
+            found.set(key, "arn:aws:iam::999988887777:role/reader");
         }
         let plan = plan(&wanted(), &edition("10.4", false), Some(&found), None);
         let into = plan.unwrap().into_source();

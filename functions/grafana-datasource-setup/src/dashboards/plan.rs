@@ -1,57 +1,53 @@
-//! The dashboards that come with the stack, and what is to be written for them. Pure.
+//! The dashboards that come with the stack, and what must be written for them. Pure.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Value, json};
 
-use crate::data_source::DataSource;
+use crate::grafana::{DataSource, SavedDashboard};
 use crate::reconcile::Action;
 
-/// They can be imported by hand as they are.
+/// The same files can be imported into Grafana by hand.
 const FILES: [&str; 3] = [
-    include_str!("../../../infra/dashboards/cluster.json"),
-    include_str!("../../../infra/dashboards/node.json"),
-    include_str!("../../../infra/dashboards/pipeline.json"),
+    include_str!("../../../../infra/dashboards/cluster.json"),
+    include_str!("../../../../infra/dashboards/node.json"),
+    include_str!("../../../../infra/dashboards/pipeline.json"),
 ];
 
-/// Panels query the data source that this variable of a dashboard names.
+/// The dashboard variable that names the data source of the panels.
 const VARIABLE: &str = "datasource";
 const REFERENCE: &str = "${datasource}";
 
-/// What we say in a dashboard's history, before whose it is and what was saved.
+/// How our messages in a dashboard's version history begin. The owner and a hash follow.
 const MESSAGE: &str = "written by grafana-datasource-setup for";
 
-/// A dashboard wanted.
+/// The folder of dashboards wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WantedFolder {
+    /// The title people see.
+    pub(crate) title: String,
+    /// Whether dashboards that a person has changed are overwritten.
+    pub(crate) overwrite: bool,
+}
+
+/// A wanted dashboard.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dashboard {
+pub(crate) struct Dashboard {
     /// Grafana's key for it.
-    pub uid: String,
-    /// What people see.
-    pub title: String,
+    pub(crate) uid: String,
+    /// The title people see.
+    pub(crate) title: String,
     /// Grafana's dashboard model.
-    pub content: Value,
-    /// What its history shall say of this content. A later run sees by it who saved last, and what:
-    /// anybody else leaves another message. The content itself doesn't tell: Grafana migrates it to
-    /// newer models, and its editor drops fields that it doesn't know.
-    pub message: String,
+    pub(crate) content: Value,
+    /// The message for the version history. It tells a later run who saved last, and what: anybody
+    /// else leaves another message. The content itself can't tell, because Grafana migrates it to
+    /// newer models and its editor drops fields that it doesn't know.
+    pub(crate) message: String,
 }
 
-/// What Grafana has of a dashboard.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Saved {
-    /// Counts the saves.
-    pub version: u64,
-    /// Uid of the folder it is in, empty at the top.
-    pub folder: String,
-    /// What its history says of this version; none where Grafana has no history of it, as after an
-    /// upgrade to Grafana 13.
-    pub message: Option<String>,
-    /// Grafana's dashboard model.
-    pub content: Value,
-}
-
-/// Our dashboards for the resource with uid `owner`, querying `source` unless somebody chooses another.
-pub fn all(owner: &str, source: &DataSource) -> Vec<Dashboard> {
+/// Our dashboards for the resource with uid `owner`. They query `source` unless somebody chooses
+/// another in Grafana.
+pub(crate) fn all(owner: &str, source: &DataSource) -> Vec<Dashboard> {
     let contents = contents().map(|mut content| {
         refer(&mut content, source);
         choose(&mut content, source);
@@ -63,7 +59,7 @@ pub fn all(owner: &str, source: &DataSource) -> Vec<Dashboard> {
 }
 
 /// The uids of [`all`].
-pub fn uids() -> impl Iterator<Item = String> {
+pub(crate) fn uids() -> impl Iterator<Item = String> {
     contents().map(|content| text(&content, "uid"))
 }
 
@@ -78,15 +74,19 @@ fn text(content: &Value, name: &str) -> String {
     text.expect("BUG: a test reads every file").to_owned()
 }
 
-/// What to do about a dashboard. `overwrite`: whoever saved it last.
-pub fn action(wanted: &Dashboard, saved: Option<&Saved>, overwrite: bool) -> Action {
+/// What to do about a dashboard. With `overwrite` it is saved whoever saved it last.
+pub(crate) fn action(
+    wanted: &Dashboard,
+    saved: Option<&SavedDashboard>,
+    overwrite: bool,
+) -> Action {
     let Some(saved) = saved else {
         return Action::Created;
     };
     match &saved.message {
         Some(message) if *message == wanted.message => Action::Unchanged,
         Some(message) if message.starts_with(MESSAGE) => Action::Updated,
-        // Saved once more, so that its history tells from now on.
+        // Saved once more, so that the history names us from now on.
         None if same(&saved.content, &wanted.content) => Action::Updated,
         _ if overwrite => Action::Updated,
         Some(_) => Action::Kept,
@@ -94,9 +94,14 @@ pub fn action(wanted: &Dashboard, saved: Option<&Saved>, overwrite: bool) -> Act
     }
 }
 
-/// What to do about a dashboard when the resource with uid `owner` is deleted: whether to delete it,
-/// else why it stays. `overwrite`: also where nobody can tell who saved it last.
-pub fn removal(uid: &str, saved: &Saved, owner: &str, overwrite: bool) -> Result<(), &'static str> {
+/// Whether a dashboard is deleted with the resource of uid `owner`; the error says why it stays. With
+/// `overwrite` it is also deleted where the history doesn't tell who saved it last.
+pub(crate) fn removal(
+    uid: &str,
+    saved: &SavedDashboard,
+    owner: &str,
+    overwrite: bool,
+) -> Result<(), &'static str> {
     match &saved.message {
         Some(message) if message.starts_with(&format!("{MESSAGE} {owner},")) => Ok(()),
         Some(_) => Err("somebody else saved it last"),
@@ -108,19 +113,19 @@ pub fn removal(uid: &str, saved: &Saved, owner: &str, overwrite: bool) -> Result
     }
 }
 
-/// Whether a dashboard is as a file has it, whatever data source it queries.
+/// Whether a dashboard is equal to our file, whatever data source it queries.
 fn is_untouched(uid: &str, content: &Value) -> bool {
     contents().any(|file| text(&file, "uid") == uid && same(content, &file))
 }
 
-/// Whether two dashboards show the same, whatever data source they query: all fields but those that
-/// Grafana itself writes, and those that [`all`] fills in.
+/// Whether two dashboards are equal, whatever data source they query. Compares all fields except those
+/// that Grafana itself writes and those that [`all`] fills in.
 fn same(one: &Value, other: &Value) -> bool {
     let bare = |content: &Value| {
         let mut content = content.clone();
-        let anybodys = DataSource::default();
-        refer(&mut content, &anybodys);
-        choose(&mut content, &anybodys);
+        let neutral = DataSource::default();
+        refer(&mut content, &neutral);
+        choose(&mut content, &neutral);
         if let Some(fields) = content.as_object_mut() {
             for field in ["id", "version", "schemaVersion"] {
                 fields.remove(field);
@@ -133,7 +138,7 @@ fn same(one: &Value, other: &Value) -> bool {
 
 impl Dashboard {
     fn new(owner: &str, content: Value) -> Self {
-        // Another Rust may hash differently; then everything is saved once more.
+        // Another version of Rust may hash differently. Then everything is saved once more.
         let mut hasher = DefaultHasher::new();
         content.to_string().hash(&mut hasher);
         let message = format!("{MESSAGE} {owner}, content {:016x}", hasher.finish());
@@ -146,7 +151,7 @@ impl Dashboard {
     }
 }
 
-/// Has panels name the type of the data source there is.
+/// Writes the type of the data source into the panels' references.
 fn refer(value: &mut Value, source: &DataSource) {
     match value {
         Value::Object(fields) => {
@@ -160,7 +165,7 @@ fn refer(value: &mut Value, source: &DataSource) {
     }
 }
 
-/// Chooses `source` among the data sources of its type.
+/// Selects `source` in the dashboard variable.
 fn choose(content: &mut Value, source: &DataSource) {
     let variables = content["templating"]["list"].as_array_mut();
     let variables = variables.into_iter().flatten();
@@ -180,11 +185,11 @@ mod tests {
         source
     }
 
-    fn saved(message: Option<&str>, content: &Value) -> Saved {
+    fn saved(message: Option<&str>, content: &Value) -> SavedDashboard {
         let mut content = content.clone();
         content["id"] = json!(7);
         content["version"] = json!(3);
-        Saved {
+        SavedDashboard {
             version: 3,
             folder: String::new(),
             message: message.map(str::to_owned),

@@ -1,64 +1,67 @@
-//! A short-lived administrator's credential for Grafana that is always taken back.
+//! Lends a credential for the length of the work, and returns it afterwards.
 //!
-//! Its fixed name makes it a lock as well: AMG refuses a second one, so two runs at the same time
-//! take turns, and one that a killed run left behind is found by name and replaced once its token
-//! has expired.
+//! Its fixed name makes it a lock as well. AMG refuses a second one of that name, so two runs at the
+//! same time take turns. One that a killed run left behind is found by name, and replaced once its
+//! token has expired.
 
 use std::future::Future;
 use std::time::Duration;
 
 use aws_sdk_grafana::Client;
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
+use secrecy::SecretString;
+use startup::{Deadline, Interrupted};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::deadline::Deadline;
+use super::service_account::{Credentials, NAME};
+use crate::aws_call::{CallError, CallErrorKind};
 use crate::error::SetupError;
-use crate::secret::Secret;
-use crate::service_account::{Credentials, NAME};
+use crate::schedule::{return_end, work_end};
 use crate::workspace::Workspace;
 
 /// The first Grafana with service accounts; before it there are API keys:
 /// <https://docs.aws.amazon.com/grafana/latest/userguide/service-accounts.html>
 const FIRST_WITH_SERVICE_ACCOUNTS: u32 = 9;
 
-/// The longest a credential is good for, and so the longest a killed run can hold up the next one.
-/// The work takes a second; the rest is patience with a Grafana or a role that is still settling.
-const LONGEST_LIFE: Duration = Duration::from_secs(180);
+/// The longest time that a credential is valid, and so the longest time that a killed run delays the
+/// next one. The work takes a second; the rest is for a Grafana or a role that is not ready yet.
+const MAX_LIFE: Duration = Duration::from_secs(180);
 
-/// A service account without a token is one whose run is just making it, or was killed then.
+/// How long another run may take from its service account to the token. An account that is still
+/// without a token then was left by a killed run.
 const TIME_TO_MAKE_A_TOKEN: Duration = Duration::from_secs(10);
 
-/// Between looks at a credential that another run holds.
+/// Pause between two looks at a credential that another run holds.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is to be taken back. Noted before each call that makes something, so that a call whose
-/// answer never came is covered too.
+/// What must be returned. It is noted before each call that creates something, and so covers a call
+/// whose answer never came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Held {
     Nothing,
-    /// A service account may have been made.
+    /// A service account may exist.
     PerhapsAccount,
-    /// A service account, with a token or perhaps one.
+    /// A service account exists. `token` is the id of its token, if that is known.
     Account {
         id: String,
         token: Option<String>,
     },
-    /// An API key may have been made; its name is all that is needed.
+    /// An API key may exist. Its name is enough to delete it.
     ApiKey,
 }
 
-/// Lends an administrator's token to `work`, with the time when it ends, and takes it back
-/// afterwards, however `work` ends: also by an error, a panic, or because its time is over.
+/// Lends an administrator's token to `work`, with the time until which it is valid. Returns the
+/// credential however `work` ends: also by an error, a panic, or because its time is over.
 ///
 /// # Errors
-/// Those of `work`, or why there was no credential. That the credential could not be taken back is
-/// logged as an error: it ends by itself, and the next run removes what is left.
+/// Those of `work`, or why there was no credential. A credential that could not be returned is only
+/// logged: it expires by itself, and the next run removes what is left.
 pub async fn with_credential<T, W>(
     client: &Client,
     workspace: &Workspace,
     deadline: &Deadline,
-    work: impl FnOnce(Secret, Instant) -> W,
+    work: impl FnOnce(SecretString, Instant) -> W,
 ) -> Result<T, SetupError>
 where
     W: Future<Output = Result<T, SetupError>>,
@@ -73,21 +76,24 @@ where
         held: Mutex::new(Held::Nothing),
     };
     let has_service_accounts = workspace.version.major() >= FIRST_WITH_SERVICE_ACCOUNTS;
-    let lent = deadline
-        .guard(deadline.work(), lender.lend(has_service_accounts))
-        .await;
-    let outcome = match lent {
-        Ok((token, end)) => deadline.guard(end, work(token, end)).await,
+    let lending = deadline.guard(work_end(deadline), lender.lend(has_service_accounts));
+    let outcome = match flat(lending.await) {
+        Ok((token, end)) => flat(deadline.guard(end, work(token, end)).await),
         Err(error) => Err(error),
     };
-    if let Err(error) = deadline
-        .guard(deadline.take_back(), lender.take_back())
-        .await
-    {
+    let returning = deadline.guard(return_end(deadline), lender.take_back());
+    if let Err(error) = flat(returning.await) {
         let workspace = &workspace.id;
         tracing::error!("credential {NAME:?} is left in workspace {workspace}: {error}");
     }
     outcome
+}
+
+/// One error type for work that failed and work that was interrupted.
+fn flat<T, E: Into<SetupError>>(
+    guarded: Result<Result<T, E>, Interrupted>,
+) -> Result<T, SetupError> {
+    guarded?.map_err(Into::into)
 }
 
 struct Lender<'a> {
@@ -96,15 +102,15 @@ struct Lender<'a> {
     held: Mutex<Held>,
 }
 
-/// What is known of another run's service account.
+/// What has been seen of another run's service account.
 #[derive(Default)]
 struct Watch {
     without_token: Option<(String, Instant)>,
 }
 
 impl Lender<'_> {
-    /// A token, and when it must no longer be used.
-    async fn lend(&self, has_service_accounts: bool) -> Result<(Secret, Instant), SetupError> {
+    /// Returns a token, and the time after which it must not be used.
+    async fn lend(&self, has_service_accounts: bool) -> Result<(SecretString, Instant), CallError> {
         if has_service_accounts {
             self.lend_service_account().await
         } else {
@@ -112,7 +118,7 @@ impl Lender<'_> {
         }
     }
 
-    async fn lend_service_account(&self) -> Result<(Secret, Instant), SetupError> {
+    async fn lend_service_account(&self) -> Result<(SecretString, Instant), CallError> {
         let mut watch = Watch::default();
         loop {
             self.deadline
@@ -120,12 +126,13 @@ impl Lender<'_> {
             self.hold(Held::PerhapsAccount).await;
             match self.credentials.create_account().await {
                 Ok(id) => match self.lend_token(id).await {
-                    // Another run took the account for a left-over.
-                    Err(SetupError::NotFound { .. }) => {}
+                    // Another run has removed the account as a left-over.
+                    Err(error) if error.kind == CallErrorKind::NotFound => {}
                     other => return other,
                 },
-                Err(SetupError::Conflict { message, .. }) => {
+                Err(error) if error.kind == CallErrorKind::Conflict => {
                     self.hold(Held::Nothing).await;
+                    let message = error.message;
                     self.deadline
                         .doing(format!("creating service account {NAME:?} ({message})"));
                     self.wait_for_other_run(&mut watch).await?;
@@ -135,7 +142,7 @@ impl Lender<'_> {
         }
     }
 
-    async fn lend_token(&self, id: String) -> Result<(Secret, Instant), SetupError> {
+    async fn lend_token(&self, id: String) -> Result<(SecretString, Instant), CallError> {
         self.deadline
             .doing(format!("creating a token of service account {NAME:?}"));
         self.hold(Held::Account {
@@ -154,15 +161,15 @@ impl Lender<'_> {
         Ok((token.key, end))
     }
 
-    /// Waits a moment for the run that holds the service account, or removes the account if that
-    /// run can no longer be alive.
-    async fn wait_for_other_run(&self, watch: &mut Watch) -> Result<(), SetupError> {
+    /// Pauses for the run that holds the service account, or removes the account if that run can no
+    /// longer be alive.
+    async fn wait_for_other_run(&self, watch: &mut Watch) -> Result<(), CallError> {
         let Some(account) = self.credentials.find_account().await? else {
             sleep(PAUSE).await;
             return Ok(());
         };
         let expiry = match self.credentials.expiry(&account).await {
-            Err(SetupError::NotFound { .. }) => return Ok(()),
+            Err(error) if error.kind == CallErrorKind::NotFound => return Ok(()),
             other => other?,
         };
         let is_left_over = match expiry {
@@ -187,9 +194,9 @@ impl Lender<'_> {
         Ok(())
     }
 
-    /// AMG cannot list API keys: one that is in the way is waited for as long as it can be good,
-    /// and then removed by name.
-    async fn lend_api_key(&self) -> Result<(Secret, Instant), SetupError> {
+    /// AMG cannot list API keys. One that is in the way is removed by name once it has existed for as
+    /// long as a key is valid.
+    async fn lend_api_key(&self) -> Result<(SecretString, Instant), CallError> {
         let mut in_the_way_since = None;
         loop {
             self.deadline.doing(format!("creating API key {NAME:?}"));
@@ -200,12 +207,12 @@ impl Lender<'_> {
                     tracing::info!("made API key {NAME:?}, good for {seconds} s");
                     return Ok((key, end));
                 }
-                Err(SetupError::Conflict { .. }) => {
+                Err(error) if error.kind == CallErrorKind::Conflict => {
                     self.hold(Held::Nothing).await;
                     self.deadline
                         .doing(format!("waiting for another run with API key {NAME:?}"));
                     let since = *in_the_way_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= LONGEST_LIFE {
+                    if since.elapsed() >= MAX_LIFE {
                         self.credentials.delete_api_key().await?;
                     }
                     sleep(PAUSE).await;
@@ -215,23 +222,23 @@ impl Lender<'_> {
         }
     }
 
-    /// Notes that AMG refused to make anything, unless it may have failed after making it.
-    async fn nothing_made(&self, error: SetupError) -> SetupError {
-        if !matches!(error, SetupError::ManagedGrafanaUnavailable { .. }) {
+    /// Notes that AMG created nothing, unless it may have failed after creating it.
+    async fn nothing_made(&self, error: CallError) -> CallError {
+        if error.kind != CallErrorKind::ManagedGrafanaUnavailable {
             self.hold(Held::Nothing).await;
         }
         error
     }
 
-    /// How long a credential made now shall be good, and when to stop using it.
+    /// How many seconds a credential made now is valid, and when to stop using it.
     fn life(&self) -> (i32, Instant) {
         let now = Instant::now();
-        let end = self.deadline.work().min(now + LONGEST_LIFE);
+        let end = work_end(self.deadline).min(now + MAX_LIFE);
         let life = end.saturating_duration_since(now).as_secs_f64().ceil();
         (life.max(1.0) as i32, end)
     }
 
-    async fn take_back(&self) -> Result<(), SetupError> {
+    async fn take_back(&self) -> Result<(), CallError> {
         let held = self.held.lock().await.clone();
         self.deadline.doing("taking the credential back");
         match held {
@@ -244,8 +251,8 @@ impl Lender<'_> {
         Ok(())
     }
 
-    /// Deletes the account and its tokens with it; if that is refused, the token at least.
-    async fn delete_account(&self, id: &str, token: Option<&str>) -> Result<(), SetupError> {
+    /// Deletes the account, which deletes its tokens. If that is refused, deletes the token at least.
+    async fn delete_account(&self, id: &str, token: Option<&str>) -> Result<(), CallError> {
         let deleted = patiently(|| self.credentials.delete_account(id)).await;
         if let (Err(_), Some(token)) = (&deleted, token) {
             patiently(|| self.credentials.delete_token(id, token)).await?;
@@ -253,9 +260,9 @@ impl Lender<'_> {
         deleted
     }
 
-    /// Deletes an account that was made although the answer never came. One with a token is
-    /// another run's.
-    async fn delete_account_without_token(&self) -> Result<(), SetupError> {
+    /// Deletes an account whose creation was never answered. An account with a token belongs to
+    /// another run.
+    async fn delete_account_without_token(&self) -> Result<(), CallError> {
         let Some(account) = patiently(|| self.credentials.find_account()).await? else {
             return Ok(());
         };
@@ -274,7 +281,7 @@ impl Lender<'_> {
 }
 
 impl Watch {
-    /// For how long an account has been seen without a token.
+    /// How long this account has been seen without a token.
     fn time_without_token(&mut self, account: &str) -> Duration {
         let seen = self.without_token.take().filter(|(id, _)| id == account);
         let (_, since) = self
@@ -284,14 +291,11 @@ impl Watch {
     }
 }
 
-/// Beyond the SDK's own retries, until the caller's time is over.
-async fn patiently<T, F>(call: impl FnMut() -> F) -> Result<T, SetupError>
+/// Repeats a call beyond the SDK's own retries, until the caller's time is over.
+async fn patiently<T, F>(call: impl FnMut() -> F) -> Result<T, CallError>
 where
-    F: Future<Output = Result<T, SetupError>>,
+    F: Future<Output = Result<T, CallError>>,
 {
-    let pauses = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(2))
-        .without_max_times();
-    call.retry(pauses).when(SetupError::is_transient).await
+    let pauses = startup::backoff(Duration::from_millis(200), Duration::from_secs(2));
+    call.retry(pauses).when(CallError::is_transient).await
 }

@@ -1,67 +1,50 @@
-//! Brings the folder with our dashboards into Grafana, and takes it away again. A dashboard that a
-//! person has changed is left alone.
+//! Brings the folder with our dashboards into Grafana, and removes it again. A dashboard that a
+//! person has changed stays as it is.
 
-use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::config::{Settings, WantedFolder};
-use crate::dashboard::{self, Dashboard, Saved};
-use crate::data_source::DataSource;
+use super::plan::{self, Dashboard, WantedFolder};
 use crate::error::SetupError;
-use crate::grafana::Grafana;
+use crate::grafana::{DataSource, Folder, Grafana, GrafanaError, SavedDashboard};
 use crate::reconcile::{Action, Attempt, reconcile};
 
-/// One for all resources of this kind in a Grafana: their dashboards are the same.
+/// One folder for all stacks that use this Grafana: their dashboards are the same.
 const UID: &str = "gpu-monitoring";
 
 /// The first Grafana that the dashboards are written for.
 const FIRST_WITH_DASHBOARDS: u32 = 10;
 
-/// A folder of Grafana (pkg/api/dtos/folder.go).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Folder {
-    /// Grafana's key for it.
-    pub uid: String,
-    /// What people see.
-    pub title: String,
-}
-
 /// What was done.
 #[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The folder.
-    pub folder: (Folder, Action),
-    /// The dashboards, wherever they are.
-    pub dashboards: Vec<(Dashboard, Action)>,
+pub(crate) struct Outcome {
+    pub(crate) folder: (Folder, Action),
+    /// The dashboards, whatever folder a person has moved them to.
+    pub(crate) dashboards: Vec<(Dashboard, Action)>,
 }
 
-/// Makes the folder and its dashboards that query `source`, if asked for.
-///
-/// # Errors
-/// Grafana doesn't answer, or refuses.
-pub async fn set_up(
+/// Creates the folder and its dashboards, which query `source`. `owner` is the uid of the resource that
+/// asks for them. Returns `None` if this Grafana is too old for them.
+pub(crate) async fn set_up(
     grafana: &Grafana<'_>,
-    settings: &Settings,
+    wanted: &WantedFolder,
+    owner: &str,
     source: &DataSource,
     dry_run: bool,
 ) -> Result<Option<Outcome>, SetupError> {
-    let Some(wanted) = &settings.folder else {
-        return Ok(None);
-    };
-    if grafana.version().major() < FIRST_WITH_DASHBOARDS {
+    if grafana.version.major() < FIRST_WITH_DASHBOARDS {
         tracing::warn!("no dashboards: they need Grafana {FIRST_WITH_DASHBOARDS} or later");
         return Ok(None);
     }
-    let owner = &settings.wanted.uid;
     let (folder, action) = set_up_folder(grafana, wanted, dry_run).await?;
-    let shelf = Shelf {
+    let writer = DashboardWriter {
         grafana,
         folder: &folder.uid,
         overwrite: wanted.overwrite,
         dry_run,
     };
     let mut dashboards = Vec::new();
-    for dashboard in dashboard::all(owner, source) {
-        let action = shelf.save(&dashboard).await?;
+    for dashboard in plan::all(owner, source) {
+        let action = writer.save(&dashboard).await?;
         dashboards.push((dashboard, action));
     }
     Ok(Some(Outcome {
@@ -90,9 +73,9 @@ async fn set_up_folder(
     reconcile(attempt).await
 }
 
-/// The folder made before, even if a person has renamed or moved it; else one of that title; else a
-/// new one.
-async fn choose(grafana: &Grafana<'_>, title: &str) -> Result<(Folder, Action), SetupError> {
+/// The folder created before, even if a person has renamed or moved it; otherwise one with that title;
+/// otherwise a new one.
+async fn choose(grafana: &Grafana<'_>, title: &str) -> Result<(Folder, Action), GrafanaError> {
     if let Some(found) = grafana.folder(UID).await? {
         return Ok((found, Action::Unchanged));
     }
@@ -103,19 +86,20 @@ async fn choose(grafana: &Grafana<'_>, title: &str) -> Result<(Folder, Action), 
     Ok((Folder { uid, title }, Action::Created))
 }
 
-/// Where dashboards are saved, and over what.
-struct Shelf<'a> {
+/// Saves dashboards.
+struct DashboardWriter<'a> {
     grafana: &'a Grafana<'a>,
+    /// Uid of the folder for new dashboards.
     folder: &'a str,
     overwrite: bool,
     dry_run: bool,
 }
 
-impl Shelf<'_> {
+impl DashboardWriter<'_> {
     async fn save(&self, dashboard: &Dashboard) -> Result<Action, SetupError> {
         let attempt = || async {
             let saved = self.grafana.dashboard(&dashboard.uid).await?;
-            let action = dashboard::action(dashboard, saved.as_ref(), self.overwrite);
+            let action = plan::action(dashboard, saved.as_ref(), self.overwrite);
             let written = match action {
                 Action::Created | Action::Updated if !self.dry_run => {
                     self.write(dashboard, saved.as_ref()).await
@@ -132,31 +116,33 @@ impl Shelf<'_> {
         Ok(action)
     }
 
-    async fn write(&self, dashboard: &Dashboard, saved: Option<&Saved>) -> Result<(), SetupError> {
-        // A person may have moved it, and without a folder it would go to the top.
+    async fn write(
+        &self,
+        dashboard: &Dashboard,
+        saved: Option<&SavedDashboard>,
+    ) -> Result<(), GrafanaError> {
+        // A person may have moved it, and without a folder it would move to the top level.
         let folder = saved.map_or(self.folder, |saved| &saved.folder);
-        let version = saved.map(|saved| saved.version);
-        self.grafana
-            .save_dashboard(dashboard, folder, version)
-            .await
+        let mut content = dashboard.content.clone();
+        content["id"] = Value::Null;
+        content["version"] = json!(saved.map_or(0, |saved| saved.version));
+        let message = &dashboard.message;
+        self.grafana.save_dashboard(&content, folder, message).await
     }
 }
 
-/// Deletes the dashboards of the resource with uid `owner`, and the folder unless there is something
-/// else in it. `overwrite`: also dashboards of which nobody can tell who saved them last.
-///
-/// # Errors
-/// Grafana doesn't answer, or refuses.
-pub async fn take_away(
+/// Deletes the dashboards of the resource with uid `owner`, and the folder if it is empty then. With
+/// `overwrite`, dashboards whose history doesn't tell who saved them last are deleted too.
+pub(crate) async fn remove(
     grafana: &Grafana<'_>,
     owner: &str,
     overwrite: bool,
-) -> Result<(), SetupError> {
-    for uid in dashboard::uids() {
+) -> Result<(), GrafanaError> {
+    for uid in plan::uids() {
         let Some(saved) = grafana.dashboard(&uid).await? else {
             continue;
         };
-        match dashboard::removal(&uid, &saved, owner, overwrite) {
+        match plan::removal(&uid, &saved, owner, overwrite) {
             Ok(()) => {
                 grafana.delete_dashboard(&uid).await?;
                 tracing::info!("deleted dashboard {uid}");

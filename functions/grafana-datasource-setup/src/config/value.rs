@@ -1,4 +1,4 @@
-//! What a setting's value must look like: the forms of AWS, the limits of Grafana.
+//! Which values a setting accepts: the forms of AWS, the limits of Grafana.
 
 use amp::WorkspaceUrl;
 
