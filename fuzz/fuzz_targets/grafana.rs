@@ -4,9 +4,8 @@
 #![no_main]
 
 use grafana_datasource_setup::config::Settings;
-use grafana_datasource_setup::data_sources::plan::prometheus::{
-    AMP_PLUGIN, Edition, PROMETHEUS, find, plan,
-};
+use grafana_datasource_setup::data_sources::plan::edition::{AMP_PLUGIN, Edition, PROMETHEUS};
+use grafana_datasource_setup::data_sources::plan::prometheus::{find, plan};
 use grafana_datasource_setup::data_sources::plan::{Plan, removals};
 use grafana_datasource_setup::grafana::{DataSource, Version};
 use libfuzzer_sys::fuzz_target;

@@ -26,7 +26,7 @@ pub(crate) enum Action {
     Unknown,
 }
 
-/// One attempt: what was planned, and what came of writing it.
+/// One attempt: the plan, and the outcome of writing it.
 pub(crate) struct Attempt<P> {
     pub(crate) plan: P,
     pub(crate) action: Action,
@@ -50,10 +50,10 @@ where
             written,
         } = attempt().await?;
         match (written, tried) {
-            // Our own earlier attempt, whose answer was lost.
+            // An earlier attempt was carried out although Grafana answered with an error.
             (Ok(()), Some(tried)) if action == Action::Unchanged => return Ok((plan, tried)),
             (Ok(()), _) => return Ok((plan, action)),
-            // Made, changed or deleted by somebody else since it was read.
+            // Somebody else has created, changed or deleted it since it was read.
             (
                 Err(GrafanaError::Rejected {
                     status: 404 | 409 | 412,

@@ -204,7 +204,7 @@ impl Report {
             tracing::info!("{name}, {role}: {}", self.became(*action));
         }
         if let Some(status) = &self.people_status {
-            tracing::warn!("the roles of those on the lists are not as they should be: {status}");
+            tracing::warn!("the roles of those on the lists could not be set: {status}");
         }
         if health.is_ok() || self.dry_run {
             tracing::info!("health: {} {}", health.status, health.message);
@@ -221,7 +221,7 @@ impl Report {
             (RoleChange::Added, true) => "would be added",
             (RoleChange::Changed, true) => "would be changed to it from another role",
             (RoleChange::Removed, true) => "would be removed",
-            (RoleChange::Unchanged, _) => "is as it should be",
+            (RoleChange::Unchanged, _) => "unchanged",
         }
     }
 
@@ -231,7 +231,7 @@ impl Report {
             (Action::Updated, false) => "updated",
             (Action::Created, true) => "would be created",
             (Action::Updated, true) => "would be updated",
-            (Action::Unchanged, _) => "is as it should be, nothing written",
+            (Action::Unchanged, _) => "unchanged, nothing written",
             (Action::Kept, _) => {
                 "kept as a person has changed it; DASHBOARD_OVERWRITE=true saves ours over it"
             }

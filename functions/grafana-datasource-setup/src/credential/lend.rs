@@ -194,8 +194,8 @@ impl Lender<'_> {
         Ok(())
     }
 
-    /// AMG cannot list API keys. One that is in the way is removed by name once it has existed for as
-    /// long as a key is valid.
+    /// AMG cannot list API keys, so their expiry is unknown. One that is in the way is deleted by name
+    /// after the longest time that a key is valid.
     async fn lend_api_key(&self) -> Result<(SecretString, Instant), CallError> {
         let mut in_the_way_since = None;
         loop {

@@ -14,7 +14,7 @@ const UID: &str = "gpu-monitoring";
 /// The first Grafana that the dashboards are written for.
 const FIRST_WITH_DASHBOARDS: u32 = 10;
 
-/// What was done.
+/// The folder and its dashboards, each with what was done.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) folder: (Folder, Action),

@@ -21,7 +21,7 @@ const REFERENCE: &str = "${datasource}";
 /// How our messages in a dashboard's version history begin. The owner and a hash follow.
 const MESSAGE: &str = "written by grafana-datasource-setup for";
 
-/// The folder of dashboards wanted.
+/// The wanted folder of dashboards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WantedFolder {
     /// The title people see.
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn what_is_written_and_removed_depends_on_who_saved_last() {
         let wanted = &all("amp", &source())[0];
-        // The same before the workspace was upgraded, with the data source of then.
+        // The same dashboard as saved before an upgrade, with the data source of that time.
         let former = &all("amp", &DataSource::new("P12", "prometheus"))[0].content;
         let mut changed = wanted.content.clone();
         changed["title"] = json!("Our cluster");

@@ -1,7 +1,8 @@
 //! Brings Grafana's data sources to the plan, and removes them again. Writes only what differs.
 
 use super::plan::cloudwatch::{self, WantedCloudWatch};
-use super::plan::prometheus::{self, Edition, Wanted};
+use super::plan::edition::Edition;
+use super::plan::prometheus::{self, Wanted};
 use super::plan::{self, Mark, Plan, removals};
 use super::plugin;
 use crate::error::SetupError;

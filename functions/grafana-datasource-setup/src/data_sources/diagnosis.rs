@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::plan::prometheus::{AMP_PLUGIN, Wanted};
+use super::plan::edition::AMP_PLUGIN;
+use super::plan::prometheus::Wanted;
 use crate::grafana::HealthAnswer;
 
 /// Grafana's messages can hold a whole HTML page of a proxy.
@@ -11,44 +12,54 @@ const MAX_MESSAGE_LENGTH: usize = 300;
 /// The outcome of the data source's health check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Health {
-    /// `OK`, `ERROR`, or `UNKNOWN` when nothing was checked.
-    pub(crate) status: &'static str,
+    pub(crate) status: HealthStatus,
     /// Grafana's message, or the cause in words.
     pub(crate) message: String,
+}
+
+/// Whether the data source works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::Display, strum::IntoStaticStr)]
+#[serde(rename_all = "UPPERCASE")]
+#[strum(serialize_all = "UPPERCASE")]
+pub(crate) enum HealthStatus {
+    Ok,
+    Error,
+    /// Nothing was checked.
+    Unknown,
 }
 
 impl Health {
     /// Nothing was checked.
     pub(crate) fn unknown(reason: &str) -> Self {
         Self {
-            status: "UNKNOWN",
+            status: HealthStatus::Unknown,
             message: reason.to_owned(),
         }
     }
 
     fn ok(message: &str) -> Self {
         Self {
-            status: "OK",
+            status: HealthStatus::Ok,
             message: shortened(message),
         }
     }
 
     pub(super) fn error(message: String) -> Self {
         Self {
-            status: "ERROR",
+            status: HealthStatus::Error,
             message,
         }
     }
 
     /// Whether the check succeeded.
     pub(crate) fn is_ok(&self) -> bool {
-        self.status == "OK"
+        self.status == HealthStatus::Ok
     }
 
     /// `OK`, or what is wrong.
     pub(crate) fn summary(&self) -> &str {
         if self.is_ok() {
-            self.status
+            self.status.into()
         } else {
             &self.message
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::plan::prometheus::{AMP_PLUGIN, needs_amp_plugin};
+use super::plan::edition::{AMP_PLUGIN, needs_amp_plugin};
 use crate::grafana::{Grafana, GrafanaError};
 
 /// How long Grafana may take to load a plugin. It answers requests before, as if there were none.

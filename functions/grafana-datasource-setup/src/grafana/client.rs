@@ -21,9 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(45);
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest answers are lists of data sources and dashboards, some hundred bytes each.
+/// Far above any real answer. The longest are lists with some hundred bytes for each data source.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
-/// Grafana's messages are a sentence; a proxy's can be a page.
+/// Grafana's messages are one sentence; those of a proxy can be a page.
 const MAX_MESSAGE_LENGTH: usize = 200;
 
 /// The HTTP client for Grafana and for CloudFormation's ResponseURL.

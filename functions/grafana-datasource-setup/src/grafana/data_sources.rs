@@ -49,12 +49,12 @@ impl Grafana<'_> {
         self.write(Method::PUT, &by_uid(uid), &json!(into)).await
     }
 
-    /// Deletes a data source, if it is there.
+    /// Deletes a data source. A missing one is no error.
     pub(crate) async fn delete_data_source(&self, uid: &str) -> Result<(), GrafanaError> {
         self.delete(&by_uid(uid)).await
     }
 
-    /// One health check: 200 when healthy, else 400 (checkDatasourceHealth, pkg/api/datasources.go).
+    /// One health check: 200 when healthy, otherwise 400 (checkDatasourceHealth, pkg/api/datasources.go).
     ///
     /// # Errors
     /// Grafana doesn't answer.

@@ -17,7 +17,8 @@ impl Grafana<'_> {
         answer.ok().map(|_| true)
     }
 
-    /// Installs a plugin, once. An administrator may where the workspace's plugin management is on:
+    /// Installs a plugin, without repeating the request. An administrator may do that if the workspace's
+    /// plugin management is on:
     /// <https://docs.aws.amazon.com/grafana/latest/userguide/v12-Grafana-API-Plugin.html>
     ///
     /// # Errors
@@ -27,7 +28,7 @@ impl Grafana<'_> {
         let answer = self
             .send_once(&Method::POST, &path, Some(&json!({})))
             .await?;
-        // Somebody else is installing it, or has: pkg/api/plugins.go, InstallPlugin.
+        // It is already installed or being installed: pkg/api/plugins.go, InstallPlugin.
         if answer.status == StatusCode::CONFLICT {
             return Ok(());
         }

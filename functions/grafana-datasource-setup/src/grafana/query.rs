@@ -1,4 +1,4 @@
-//! One query through a data source: Grafana's way to AMP, tried out.
+//! One query to AMP through a data source.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::data_sources::HealthAnswer;
 use super::error::GrafanaError;
 
 impl Grafana<'_> {
-    /// One query to AMP through the data source; none where this Grafana offers no way to send one.
+    /// Sends the query `1+1`. Returns `None` if this Grafana offers no way to send one.
     ///
     /// # Errors
     /// Grafana doesn't answer.
@@ -27,7 +27,7 @@ impl Grafana<'_> {
         }
     }
 
-    /// pkg/api/pluginproxy/ds_proxy.go: AMP's own answer, status included.
+    /// The proxy passes on AMP's own answer with its status: pkg/api/pluginproxy/ds_proxy.go.
     async fn query_by_proxy(
         &self,
         source: &DataSource,
@@ -43,7 +43,7 @@ impl Grafana<'_> {
         }))
     }
 
-    /// pkg/api/ds_query.go: an error of each query, whatever the answer's own status.
+    /// Each query has its own error, whatever the status of the answer: pkg/api/ds_query.go.
     async fn query_as_a_panel(
         &self,
         source: &DataSource,

@@ -1,6 +1,7 @@
 //! Which data sources Grafana should have, and what must be written for that. Pure.
 
 pub(crate) mod cloudwatch;
+pub mod edition;
 mod lookup;
 mod mark;
 pub mod prometheus;

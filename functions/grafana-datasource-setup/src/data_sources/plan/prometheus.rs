@@ -2,22 +2,12 @@
 
 use amp::WorkspaceUrl;
 
+use super::edition::{AMP_PLUGIN, Edition, PROMETHEUS};
 use super::lookup::Lookup;
 use super::mark::Mark;
 use super::{Plan, WORKSPACE_ROLE};
 use crate::error::SetupError;
-use crate::grafana::{DataSource, Version};
-
-/// Grafana's built-in type. It signs requests to AMP up to Grafana 11.
-pub const PROMETHEUS: &str = "prometheus";
-
-/// The plugin that signs requests to AMP from Grafana 12 on, where the built-in type no longer can:
-/// <https://docs.aws.amazon.com/grafana/latest/userguide/amazon-prometheus-data-source.html>
-pub const AMP_PLUGIN: &str = "grafana-amazonprometheus-datasource";
-
-/// The first Grafana whose built-in type cannot sign:
-/// <https://docs.aws.amazon.com/grafana/latest/userguide/prometheus-manually-adding.html>
-const FIRST_WITHOUT_CORE_SIGV4: u32 = 12;
+use crate::grafana::DataSource;
 
 /// `jsonData` keys with which another identity signs: a role to assume, or a profile of the server.
 const OTHER_IDENTITIES: [&str; 3] = ["sigV4AssumeRoleArn", "sigV4ExternalId", "sigV4Profile"];
@@ -35,15 +25,6 @@ pub struct Wanted {
     pub(crate) region: String,
     /// Id of the stack that asks for it; `None` in a manual run.
     pub(crate) stack: Option<String>,
-}
-
-/// What this Grafana can do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Edition {
-    /// The workspace's Grafana version.
-    pub version: Version,
-    /// Why [`AMP_PLUGIN`] is not installed; `None` where it is.
-    pub lacks_amp_plugin: Option<String>,
 }
 
 /// The data source to set up among those that Grafana has.
@@ -79,7 +60,7 @@ pub fn plan(
     found: Option<&DataSource>,
     default: Option<&str>,
 ) -> Result<Plan, SetupError> {
-    let source_type = source_type(edition, found)?;
+    let source_type = edition.source_type(found)?;
     Ok(match found {
         None => Plan::Create(created(wanted, source_type, default)),
         Some(found) => changed(wanted, source_type, found, default),
@@ -150,33 +131,13 @@ fn sign_for(source: &mut DataSource, wanted: &Wanted, source_type: &str) {
     }
 }
 
-/// The plugin where it is installed or already in use (a data source that Grafana 13 migrated stays
-/// migrated). Grafana would accept any type on a write.
-fn source_type(edition: &Edition, found: Option<&DataSource>) -> Result<&'static str, SetupError> {
-    let is_migrated = found.is_some_and(|source| source.source_type == AMP_PLUGIN);
-    match &edition.lacks_amp_plugin {
-        None => Ok(AMP_PLUGIN),
-        Some(_) if is_migrated => Ok(AMP_PLUGIN),
-        Some(_) if !needs_amp_plugin(&edition.version) => Ok(PROMETHEUS),
-        Some(why) => Err(SetupError::PluginMissing {
-            version: edition.version.to_string(),
-            plugin: AMP_PLUGIN,
-            why: why.clone(),
-        }),
-    }
-}
-
-/// Whether Grafana's built-in type can't sign requests to AMP in this version.
-pub(crate) fn needs_amp_plugin(version: &Version) -> bool {
-    version.major() >= FIRST_WITHOUT_CORE_SIGV4
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::{Removal, is_of_another_stack, removals};
+    use super::super::{Removal, removals};
     use super::*;
+    use crate::grafana::Version;
 
     const AMP: &str = "https://aps-workspaces.us-east-2.amazonaws.com/workspaces/ws-1";
 
@@ -365,25 +326,6 @@ mod tests {
     }
 
     #[test]
-    fn a_source_remembers_the_stack_that_wrote_it() {
-        let of_stack = |stack: &str| Wanted {
-            stack: Some(stack.into()),
-            ..wanted()
-        };
-        let edition = edition("12.4", true);
-        let made = plan(&of_stack("arn:a"), &edition, None, None)
-            .unwrap()
-            .into_source();
-        let sources = [made.clone()];
-        assert!(is_of_another_stack("amp", "arn:b", &sources));
-        assert!(!is_of_another_stack("amp", "arn:a", &sources));
-        assert!(!is_of_another_stack("amp-2", "arn:b", &sources));
-        // A manual run keeps what is remembered, and writes nothing for it.
-        let unchanged = plan(&wanted(), &edition, Some(&made), Some("amp")).unwrap();
-        assert_eq!(unchanged, Plan::Unchanged(made));
-    }
-
-    #[test]
     fn a_migrated_source_keeps_its_type_without_the_plugin_being_seen() {
         let migrated = DataSource {
             source_type: AMP_PLUGIN.into(),
@@ -447,35 +389,16 @@ mod tests {
     }
 
     #[test]
-    fn the_default_goes_back_only_where_it_makes_sense() {
-        let made = plan(&wanted(), &edition("12.4", true), None, Some("loki"))
-            .unwrap()
-            .into_source();
-        let loki = source(json!({"uid": "loki"}));
-        let default_again = |sources: &[DataSource]| {
-            let [removal] = &removals("amp", sources)[..] else {
-                panic!("one data source is ours")
-            };
-            removal.default_again.clone()
+    fn a_manual_run_keeps_the_stack_that_is_remembered() {
+        let of_stack = Wanted {
+            stack: Some("arn:a".into()),
+            ..wanted()
         };
-        assert_eq!(
-            default_again(&[made.clone(), loki.clone()]).as_deref(),
-            Some("loki")
-        );
-        assert_eq!(
-            default_again(std::slice::from_ref(&made)),
-            None,
-            "loki is gone"
-        );
-        let deposed = DataSource {
-            is_default: false,
-            ..made
-        };
-        assert_eq!(
-            default_again(&[deposed, loki]),
-            None,
-            "somebody chose another default"
-        );
-        assert_eq!(removals("amp", &[hand_made()]), [], "nothing of ours");
+        let edition = edition("12.4", true);
+        let made = plan(&of_stack, &edition, None, None).unwrap().into_source();
+        let mark = Mark::of(&made).unwrap();
+        assert_eq!(mark.stack.as_deref(), Some("arn:a"));
+        let unchanged = plan(&wanted(), &edition, Some(&made), Some("amp")).unwrap();
+        assert_eq!(unchanged, Plan::Unchanged(made));
     }
 }

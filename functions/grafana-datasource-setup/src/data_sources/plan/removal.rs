@@ -45,3 +45,60 @@ pub(crate) fn is_of_another_stack(uid: &str, stack: &str, sources: &[DataSource]
         .filter_map(|mark| mark.stack)
         .any(|other| other != stack)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn source(uid: &str) -> DataSource {
+        DataSource::new(uid, "prometheus")
+    }
+
+    /// The default data source, created for the resource `amp`; before it, `loki` was the default.
+    fn made() -> DataSource {
+        let mut made = source("amp");
+        made.is_default = true;
+        let mark = Mark {
+            previous_default: Some("loki".into()),
+            stack: Some("arn:a".into()),
+            ..Mark::made_for("amp")
+        };
+        mark.write_to(&mut made);
+        made
+    }
+
+    #[test]
+    fn another_stack_is_told_by_the_one_remembered() {
+        let sources = [made()];
+        assert!(is_of_another_stack("amp", "arn:b", &sources));
+        assert!(!is_of_another_stack("amp", "arn:a", &sources));
+        assert!(!is_of_another_stack("amp-2", "arn:b", &sources));
+    }
+
+    #[test]
+    fn the_default_goes_back_only_where_it_makes_sense() {
+        let default_again = |sources: &[DataSource]| {
+            let [removal] = &removals("amp", sources)[..] else {
+                panic!("one data source is ours")
+            };
+            removal.default_again.clone()
+        };
+        let loki = source("loki");
+        let again = default_again(&[made(), loki.clone()]);
+        assert_eq!(again.as_deref(), Some("loki"));
+        assert_eq!(default_again(&[made()]), None, "loki is gone");
+        let mut deposed = made();
+        deposed.is_default = false;
+        let again = default_again(&[deposed, loki]);
+        assert_eq!(again, None, "somebody chose another default");
+    }
+
+    #[test]
+    fn a_source_without_a_mark_is_not_ours() {
+        let mut unmarked = source("amp");
+        unmarked.set("grafanaDatasourceSetup", json!("nonsense"));
+        assert_eq!(removals("amp", &[unmarked, source("amp")]), []);
+    }
+}
