@@ -40,7 +40,7 @@ impl Run<'_> {
     /// Removes it. What is already gone, or out of reach for good, is no error.
     ///
     /// # Errors
-    /// AMG or Grafana fails, or the time is over.
+    /// AMG or Grafana fails.
     pub(crate) async fn remove(&self, removal: Removal<'_>) -> Result<(), SetupError> {
         let Removal {
             workspace,

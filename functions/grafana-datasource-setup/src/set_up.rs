@@ -23,7 +23,7 @@ impl Run<'_> {
     /// lists.
     ///
     /// # Errors
-    /// The lists are wrong, or the time is over.
+    /// Identity Center is off, or doesn't know somebody on the lists.
     pub(crate) async fn look_up(
         &self,
         wanted: &Roster,

@@ -50,11 +50,11 @@ pub(crate) fn tolerate<T>(
 }
 
 impl Roles<'_> {
-    /// Gives and revokes the roles of `members`, or in a dry run only says what would happen. `members`
-    /// that could not be looked up are the outcome as they are.
+    /// Gives and revokes the roles of `members`, or in a dry run only says what would happen. If the
+    /// members could not be looked up, that failure is the outcome.
     ///
     /// # Errors
-    /// The time is over.
+    /// Those of [`tolerate`].
     pub(crate) async fn set_up(
         &self,
         members: Result<Members, SetupError>,
