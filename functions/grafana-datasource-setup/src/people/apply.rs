@@ -181,3 +181,29 @@ fn names(changes: &[Instruction]) -> String {
     let names: Vec<_> = changes.iter().map(|change| &*change.member.name).collect();
     names.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_services_for_people_may_fail() {
+        let text = String::new;
+        let unknown = SetupError::UnknownPeople {
+            people: text(),
+            asked: text(),
+        };
+        for (error, expected) in [
+            (CallError::unavailable("sso:ListInstances", "").into(), true),
+            (CallError::rejected("grafana:X", "").into(), true),
+            (SetupError::RolesRefused(text()), true),
+            (SetupError::RolesWithoutEffect(text()), true),
+            (SetupError::IdentityCenterOff, false),
+            (unknown, false),
+            (SetupError::InvalidConfiguration(text()), false),
+        ] {
+            let message = error.to_string();
+            assert_eq!(tolerate::<()>(Err(error)).is_ok(), expected, "{message}");
+        }
+    }
+}
