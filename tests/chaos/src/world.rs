@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use testkit::doubles::dcgm_exporter::{Field, Node};
 use testkit::doubles::parameter_store::ParameterStore;
 use testkit::lambda::{Function, Outcome};
-use testkit::oracle::{Tally, Values};
+use testkit::oracle::{Oracle, Tally, published};
 use testkit::pipeline::{Pipeline, event, minute, rfc3339};
 use testkit::real::microburst::Microburst;
 use testkit::real::prometheus::{History, every};
@@ -159,13 +159,14 @@ impl World {
     pub(crate) async fn tally(&self, since: u32) -> anyhow::Result<Tally> {
         let run = self.first + since * MINUTE..self.first + self.minute * MINUTE;
         let prometheus = self.pipeline.prometheus.url();
-        let measured = Values::measured(&prometheus, run.clone(), MINUTE).await?;
+        let mut oracle = Oracle::new(run.clone(), MINUTE);
+        oracle.add_stored(&prometheus).await?;
         let mut datums = self.pipeline.cloudwatch.datums();
         datums.retain(|datum| {
             let time = Duration::from_millis(datum.timestamp_ms.unsigned_abs());
             run.contains(&(UNIX_EPOCH + time))
         });
-        Ok(measured.tally(&Values::published(&datums)))
+        Ok(Tally::of(&oracle.expected(), &published(&datums)))
     }
 
     async fn start_function(&self) -> anyhow::Result<Function> {

@@ -1,5 +1,6 @@
 //! Times as the demo counts them: seconds since 1970, in whole periods.
 
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::DateTime;
@@ -15,8 +16,8 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    pub(crate) fn holds_ms(self, at_ms: i64) -> bool {
-        (self.start * 1000..self.end * 1000).contains(&at_ms)
+    pub(crate) fn times(self) -> Range<SystemTime> {
+        system_time(self.start)..system_time(self.end)
     }
 
     pub(crate) fn periods(self) -> impl Iterator<Item = i64> {
@@ -33,7 +34,7 @@ pub(crate) fn millis(time: SystemTime) -> i64 {
     i64::try_from(since.as_millis()).expect("a clock before the year 292 million")
 }
 
-pub(crate) fn system_time(seconds: i64) -> SystemTime {
+fn system_time(seconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs())
 }
 

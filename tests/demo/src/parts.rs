@@ -102,11 +102,8 @@ async fn start_prometheus(nodes: &[DcgmExporter]) -> anyhow::Result<(Prometheus,
         start: clock::floor(end, PERIOD) - HISTORY,
         end,
     };
-    let times = every(
-        SCRAPE_INTERVAL,
-        clock::system_time(span.start),
-        clock::system_time(span.end),
-    );
+    let times = span.times();
+    let times = every(SCRAPE_INTERVAL, times.start, times.end);
     let all_nodes: Vec<Node> = nodes.iter().map(|node| node.node().clone()).collect();
     let mut history = History::new()?;
     history.fleet(&all_nodes, &Field::published(), &times, Node::load)?;

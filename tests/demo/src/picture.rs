@@ -2,9 +2,10 @@
 
 use std::io;
 
+use testkit::oracle::{Metric, Statistic};
+
 use crate::{
     clock::{self, PERIOD, Span},
-    oracle::{Metric, Statistic},
     proof::ReadBack,
     screen::Screen,
 };
@@ -38,7 +39,7 @@ pub(crate) fn draw(
             .periods()
             .map(|start| points.get(&start).copied())
             .collect();
-        screen.row(chart.metric.name, &chart.about)?;
+        screen.row(&chart.metric.name, &chart.about)?;
         screen.block(&bars(&values, chart.low, chart.high).join("\n"))?;
     }
     screen.block(&axis(all, live))

@@ -6,11 +6,9 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use testkit::account::Account;
+use testkit::oracle::{Metric, Oracle, Statistic};
 
-use crate::{
-    clock::{self, PERIOD, Span},
-    oracle::{Metric, Oracle, Statistic},
-};
+use crate::clock::{self, PERIOD, Span};
 
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html>
 const QUERIES_A_CALL: usize = 500;
@@ -50,7 +48,7 @@ impl ReadBack {
     pub(crate) async fn new(
         account: &Account,
         namespace: &str,
-        metrics: impl IntoIterator<Item = &Metric>,
+        metrics: &[Metric],
         span: Span,
     ) -> anyhow::Result<Self> {
         let mut queries: Vec<Query> = Vec::new();
@@ -91,12 +89,8 @@ impl ReadBack {
 
 fn metric_data_query(number: usize, namespace: &str, query: &Query) -> Value {
     let (metric, statistic, period) = query;
-    let dimensions = metric.gpu.iter().flat_map(|(instance, gpu)| {
-        [
-            json!({"Name": "InstanceId", "Value": instance}),
-            json!({"Name": "GPU", "Value": gpu.to_string()}),
-        ]
-    });
+    let dimensions = metric.dimensions.iter();
+    let dimensions = dimensions.map(|(name, value)| json!({"Name": name, "Value": value}));
     let metric = json!({
         "Namespace": namespace,
         "MetricName": metric.name,
@@ -116,7 +110,7 @@ pub(crate) struct Comparison {
 /// All data points of a length of period.
 pub(crate) fn compare(oracle: &Oracle, found: &ReadBack, period: i64) -> Comparison {
     let mut comparison = Comparison::default();
-    for metric in oracle.metrics() {
+    for metric in &oracle.metrics() {
         for statistic in Statistic::ALL {
             let expected = oracle.points(metric, statistic, period);
             let found = found.points(metric, statistic, period);
@@ -155,10 +149,9 @@ fn agree(served: Option<&f64>, read: Option<&f64>) -> bool {
 }
 
 fn described(metric: &Metric) -> String {
-    match &metric.gpu {
-        None => metric.name.to_owned(),
-        Some((instance, gpu)) => format!("{} of {instance} GPU {gpu}", metric.name),
-    }
+    let dimensions = metric.dimensions.iter();
+    let dimensions = dimensions.map(|(name, value)| format!(" {name}={value}"));
+    metric.name.clone() + &dimensions.collect::<String>()
 }
 
 #[cfg(test)]

@@ -1,18 +1,18 @@
 //! What is shown, in order.
 
 use testkit::doubles::dcgm_exporter::DcgmExporter;
+use testkit::oracle::{self, Dimensions, Metric, Statistic};
 use tokio::{time::Instant, try_join};
 
 use crate::{
     documents,
     live::{self, BROKEN_GPU, BROKEN_NODE, broken_gpu},
-    oracle::{Metric, Oracle, Statistic},
     parts::{CLUSTER, Parts},
     picture::{self, Chart},
     proof::ReadBack,
     scraped,
     screen::Screen,
-    stack, verdict,
+    served, stack, verdict,
 };
 
 /// The demo, from the start of its parts to their end; whether all numbers agree.
@@ -37,10 +37,11 @@ pub(crate) async fn tell(screen: &Screen) -> anyhow::Result<bool> {
     documents::list_metrics(account, &namespace, screen).await?;
     let end_ms = live.end * 1000;
     let scrapes = scraped::all_since(&parts.prometheus, parts.nodes.len(), end_ms).await?;
-    let oracle = Oracle::new(&parts, &scrapes, all)?;
+    let oracle = served::oracle(&parts, &scrapes, all)?;
+    let metrics = oracle.metrics();
     let instance_id = &parts.nodes[0].node().instance_id;
     let (found, ()) = try_join!(
-        ReadBack::new(account, &namespace, oracle.metrics(), all),
+        ReadBack::new(account, &namespace, &metrics, all),
         documents::statistics(account, &namespace, instance_id, live, screen),
     )?;
     screen.heading("The last ten minutes, a bar for each period")?;
@@ -52,7 +53,7 @@ pub(crate) async fn tell(screen: &Screen) -> anyhow::Result<bool> {
     screen.note(format!("{statistics} of every metric, from every sample"))?;
     let nodes = parts.nodes.iter();
     let gpus = nodes.map(|node| node.node().gpus as usize).sum();
-    let not_a_number = oracle.not_a_number(all) as u64;
+    let not_a_number = oracle.not_a_number() as u64;
     let agrees = verdict::numbers(&oracle, &found, screen)?
         & verdict::list(account, &namespace, &oracle, screen).await?
         & verdict::reporting(gpus, &found, live, screen)?
@@ -65,20 +66,26 @@ pub(crate) async fn tell(screen: &Screen) -> anyhow::Result<bool> {
 }
 
 fn charts(node: &DcgmExporter) -> [Chart; 4] {
-    let chart = |name, gpu, statistic, about: &str, low, high| Chart {
-        metric: Metric { name, gpu },
+    let chart = |name: &str, dimensions: &Dimensions, statistic, about: &str, low, high| Chart {
+        metric: Metric {
+            name: name.to_owned(),
+            dimensions: dimensions.clone(),
+        },
         statistic,
         about: about.to_owned(),
         low,
         high,
     };
     let (average, maximum) = (Statistic::Average, Statistic::Maximum);
-    let broken = Some((node.node().instance_id.clone(), BROKEN_GPU));
+    let (cluster, broken) = (
+        &Dimensions::new(),
+        &oracle::gpu(&node.node().instance_id, BROKEN_GPU),
+    );
     let gap = format!("W, {}: no number, no bar", broken_gpu(node));
     [
         chart(
             "GPUUtilization",
-            None,
+            cluster,
             average,
             "%, average of all GPUs",
             0.0,
@@ -86,7 +93,7 @@ fn charts(node: &DcgmExporter) -> [Chart; 4] {
         ),
         chart(
             "GPUTemperature",
-            None,
+            cluster,
             maximum,
             "°C, the hottest GPU",
             50.0,
@@ -94,7 +101,7 @@ fn charts(node: &DcgmExporter) -> [Chart; 4] {
         ),
         chart(
             "GPUPowerUsage",
-            None,
+            cluster,
             average,
             "W, average of all GPUs",
             0.0,

@@ -5,12 +5,11 @@ use std::{collections::BTreeSet, io};
 use serde_json::Value;
 use testkit::account::Account;
 use testkit::doubles::amp_gateway::AmpGateway;
-use testkit::oracle::GPUS_REPORTING;
+use testkit::oracle::{GPUS_REPORTING, Metric, Oracle, Statistic};
 
 use crate::{
     clock::{PERIOD, Span},
     live::Logged,
-    oracle::{Metric, Oracle, Statistic},
     proof::{self, PERIODS, ReadBack},
     reply::Reply,
     screen::{Screen, grouped},
@@ -48,7 +47,7 @@ pub(crate) async fn list(
     let answer = account.aws_metrics(&words).await?;
     let metrics = answer["Metrics"].as_array();
     let listed: BTreeSet<_> = metrics.into_iter().flatten().map(listed).collect();
-    let expected: BTreeSet<_> = oracle.metrics().map(expected).collect();
+    let expected: BTreeSet<_> = oracle.metrics().into_iter().collect();
     let missing = expected.difference(&listed).count();
     let unknown = listed.difference(&expected).count();
     let agrees = missing == 0 && unknown == 0;
@@ -60,27 +59,15 @@ pub(crate) async fn list(
     Ok(agrees)
 }
 
-/// A metric's name, and its dimensions by their names.
-type Listed = (String, Vec<(String, String)>);
-
-fn listed(metric: &Value) -> Listed {
+fn listed(metric: &Value) -> Metric {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let dimensions = metric["Dimensions"].as_array().into_iter().flatten();
-    let mut dimensions: Vec<_> = dimensions
-        .map(|dimension| (text(&dimension["Name"]), text(&dimension["Value"])))
-        .collect();
-    dimensions.sort();
-    (text(&metric["MetricName"]), dimensions)
-}
-
-fn expected(metric: &Metric) -> Listed {
-    let dimensions = metric.gpu.iter().flat_map(|(instance_id, gpu)| {
-        [
-            ("GPU".to_owned(), gpu.to_string()),
-            ("InstanceId".to_owned(), instance_id.clone()),
-        ]
-    });
-    (metric.name.to_owned(), dimensions.collect())
+    let dimensions =
+        dimensions.map(|dimension| (text(&dimension["Name"]), text(&dimension["Value"])));
+    Metric {
+        name: text(&metric["MetricName"]),
+        dimensions: dimensions.collect(),
+    }
 }
 
 /// Every period of `live` tells of all GPUs.
@@ -90,10 +77,7 @@ pub(crate) fn reporting(
     live: Span,
     screen: &Screen,
 ) -> io::Result<bool> {
-    let metric = Metric {
-        name: GPUS_REPORTING,
-        gpu: None,
-    };
+    let metric = Metric::of_cluster(GPUS_REPORTING);
     let points = found.points(&metric, Statistic::Average, PERIOD);
     let agrees = live
         .periods()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use testkit::doubles::dcgm_exporter::{Field, MigInstance, Node};
 use testkit::doubles::parameter_store::ParameterStore;
 use testkit::lambda::Function;
-use testkit::oracle::{Tally, Values};
+use testkit::oracle::{Oracle, Tally, published};
 use testkit::pipeline::{Pipeline, minute, rfc3339, scheduled};
 use testkit::real::prometheus::every;
 use testkit::real::remote_write::Request;
@@ -69,9 +69,10 @@ impl World {
     /// What CloudWatch holds of the first so many minutes, against what AMP holds.
     async fn tally(&self, minutes: u32) -> Result<Tally> {
         let span = self.first..self.first + minutes * MINUTE;
-        let prometheus = self.pipeline.prometheus.url();
-        let measured = Values::measured(&prometheus, span, MINUTE).await?;
-        Ok(measured.tally(&Values::published(&self.pipeline.cloudwatch.datums())))
+        let mut oracle = Oracle::new(span, MINUTE);
+        oracle.add_stored(&self.pipeline.prometheus.url()).await?;
+        let found = published(&self.pipeline.cloudwatch.datums());
+        Ok(Tally::of(&oracle.expected(), &found))
     }
 
     async fn assert_every_sample_once(&self, minutes: u32) -> Result<()> {

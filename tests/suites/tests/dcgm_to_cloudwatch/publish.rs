@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use testkit::doubles::amp_gateway;
-use testkit::doubles::cloudwatch::{Datum, Failure};
+use testkit::doubles::cloudwatch::Failure;
 use testkit::doubles::dcgm_exporter::{Field, MigInstance, Node, Release, Series};
 use testkit::doubles::sigv4::Credentials;
 use testkit::lambda::Outcome;
+use testkit::oracle::{METRICS, Oracle, Published, Values, published};
 use testkit::pipeline::{Pipeline, event, minute, rfc3339, scheduled};
 use testkit::real::prometheus::{History, every};
 use tokio::net::TcpListener;
@@ -19,92 +20,11 @@ use tokio::net::TcpListener;
 const SCRAPE: Duration = Duration::from_secs(15);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Metric and unit of each published field, as the requirements have them.
-const METRICS: [(&str, &str, &str); 6] = [
-    ("DCGM_FI_DEV_GPU_UTIL", "GPUUtilization", "Percent"),
-    (
-        "DCGM_FI_DEV_MEM_COPY_UTIL",
-        "GPUMemoryUtilization",
-        "Percent",
-    ),
-    ("DCGM_FI_DEV_GPU_TEMP", "GPUTemperature", "None"),
-    ("DCGM_FI_DEV_POWER_USAGE", "GPUPowerUsage", "None"),
-    ("DCGM_FI_DEV_FB_USED", "GPUMemoryUsed", "Megabytes"),
-    ("DCGM_FI_DEV_FB_FREE", "GPUMemoryFree", "Megabytes"),
-];
-
-type Values = Vec<(f64, f64)>;
-type Published = BTreeMap<(String, BTreeMap<String, String>, SystemTime), (String, Values)>;
-
-/// What CloudWatch holds, by metric, dimensions and time; a metric in several datums as one.
-fn published(datums: &[Datum]) -> Published {
-    let mut all = Published::new();
-    for datum in datums {
-        let time =
-            SystemTime::UNIX_EPOCH + Duration::from_millis(datum.timestamp_ms.unsigned_abs());
-        let key = (datum.name.clone(), datum.dimensions.clone(), time);
-        let entry = all
-            .entry(key)
-            .or_insert_with(|| (datum.unit.clone(), Vec::new()));
-        entry.1.extend(&datum.values);
-    }
-    for (_, values) in all.values_mut() {
-        values.sort_by(|a, b| a.0.total_cmp(&b.0));
-    }
-    all
-}
-
 /// What CloudWatch should hold of these nodes' minute.
 fn expected(nodes: &[Node], start: SystemTime) -> Published {
-    let mut raw: BTreeMap<_, BTreeMap<_, f64>> = BTreeMap::new();
-    let mut reporting = BTreeSet::new();
-    for (name, metric, unit) in METRICS {
-        let field = Field::named(name).expect("the exporter knows the six fields");
-        for node in nodes {
-            for series in node.series() {
-                let mut dimensions = BTreeMap::from([
-                    ("InstanceId".to_owned(), node.instance_id.clone()),
-                    ("GPU".to_owned(), series.gpu.to_string()),
-                ]);
-                if let Some(mig) = &series.mig {
-                    dimensions.insert("GPUInstance".to_owned(), mig.id.to_string());
-                }
-                reporting.insert((node.instance_id.clone(), series.gpu));
-                let who = dimensions.clone();
-                for time in every(SCRAPE, start, start + MINUTE) {
-                    let value = node.load(&series, field, time);
-                    for dimensions in [dimensions.clone(), BTreeMap::new()] {
-                        let key = (metric, unit, dimensions);
-                        raw.entry(key)
-                            .or_default()
-                            .insert((who.clone(), time), value);
-                    }
-                }
-            }
-        }
-    }
-    let mut all = Published::new();
-    for ((metric, unit, dimensions), samples) in raw {
-        let mut values: Values = Vec::new();
-        let mut sorted: Vec<f64> = samples.into_values().collect();
-        sorted.sort_by(f64::total_cmp);
-        for value in sorted {
-            match values.last_mut() {
-                Some((last, count)) if *last == value => *count += 1.0,
-                _ => values.push((value, 1.0)),
-            }
-        }
-        all.insert(
-            (metric.to_owned(), dimensions, start),
-            (unit.to_owned(), values),
-        );
-    }
-    let gpus = vec![(reporting.len() as f64, 1.0)];
-    all.insert(
-        ("GPUsReporting".to_owned(), BTreeMap::new(), start),
-        ("Count".to_owned(), gpus),
-    );
-    all
+    let mut oracle = Oracle::new(start..start + MINUTE, MINUTE);
+    oracle.add_load(nodes, &every(SCRAPE, start, start + MINUTE));
+    oracle.expected()
 }
 
 /// Five minutes of load, the newest of which ended four minutes ago.
