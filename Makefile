@@ -95,7 +95,7 @@ build: tools ## Builds both functions to target/lambda/<name>/bootstrap [ARCH=x8
 # The functions as cargo builds them fastest; `make test` runs those that are deployed.
 .PHONY: demo
 demo: demo-tools ## Deploys the stack on this machine and shows it at work; no AWS account needed [APT=no]
-	@cargo build --locked --package demo $(foreach name,$(FUNCTIONS),--package $(name) --bin $(name))
+	@cargo build --locked --package demo --bin demo $(foreach name,$(FUNCTIONS),--package $(name) --bin $(name))
 	@for name in $(FUNCTIONS); do install -D "target/debug/$$name" "target/demo/$$name/bootstrap"; done
 	@BOOTSTRAP_DIR=target/demo target/debug/demo
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use testkit::account::Account;
-use testkit::doubles::dcgm_exporter::{DcgmExporter, Field, Node};
+use testkit::doubles::dcgm_exporter::{DcgmExporter, Field, Node, Release};
 use testkit::real::head_node::HeadNode;
 use testkit::real::ministack::MiniStack;
 use testkit::real::prometheus::{self, History, Prometheus, every};
@@ -84,15 +84,21 @@ impl Parts {
     }
 }
 
+/// A fleet in the middle of an upgrade.
 async fn start_nodes(screen: &Screen) -> anyhow::Result<Vec<DcgmExporter>> {
     let mut nodes = Vec::new();
-    for index in 0..2 {
-        let node = DcgmExporter::start(Node::p5en(index)).await?;
+    for (index, release) in [Release::V4_8_3, Release::V4_9].into_iter().enumerate() {
+        let node = Node {
+            release,
+            ..Node::p5en(index as u32)
+        };
+        let node = DcgmExporter::start(node).await?;
         let (id, address) = (&node.node().instance_id, node.address());
-        let text = format!("{id}, 8 × H200, http://{address}/metrics");
+        let text = format!("{release}: {id}, 8 × H200, http://{address}/metrics");
         screen.row("dcgm-exporter", text)?;
         nodes.push(node);
     }
+    screen.row("", "4.9 has other names for the metrics, and other units")?;
     Ok(nodes)
 }
 

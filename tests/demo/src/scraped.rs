@@ -7,8 +7,8 @@ use serde::Deserialize;
 use testkit::real::prometheus::Prometheus;
 use tokio::time::{sleep, timeout};
 
-/// A field that is scraped like the others, never loaded as history, never published, never broken.
-const CLOCK: &str = "DCGM_FI_DEV_SM_CLOCK";
+/// A field that every release calls the same, never loaded as history, never published, never broken.
+const CLOCK: &str = "DCGM_FI_PROF_PCIE_TX_BYTES";
 
 /// How long Prometheus may let us wait for a scrape that is due.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -3,6 +3,8 @@
 //! Sources: dcgm-exporter's release notes and pull requests 646, 655 and 700, and go-dcgm's tests of fields
 //! in base units. Help texts of 4.9 are this project's own words.
 
+use std::fmt;
+
 use super::field::{Field, Kind};
 
 /// A release of dcgm-exporter.
@@ -39,6 +41,17 @@ impl Exported {
     /// The value of the field that was exported as this.
     pub(super) fn unscaled(&self, exported: f64) -> f64 {
         exported * self.scale.1 / self.scale.0
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4_5 => "4.5",
+            Self::V4_8_2 => "4.8.2",
+            Self::V4_8_3 => "4.8.3",
+            Self::V4_9 => "4.9",
+        })
     }
 }
 
