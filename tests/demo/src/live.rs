@@ -5,15 +5,15 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use chrono::DateTime;
 use testkit::doubles::dcgm_exporter::{DcgmExporter, Field};
+use testkit::world::{STACK, World};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     aws,
     clock::{self, PERIOD, Span},
-    parts::Parts,
     reply::Reply,
     screen::Screen,
-    stack::{SETTLE, STACK},
+    stack::SETTLE,
 };
 
 /// How much is published by hand.
@@ -62,36 +62,36 @@ impl Logged {
 
 /// Waits until the schedule has run the function, and shows what it logged.
 pub(crate) async fn await_schedule(
-    parts: &Parts,
+    world: &World,
     created: Instant,
     screen: &Screen,
 ) -> anyhow::Result<(Span, Logged)> {
     screen.heading("The schedule: rate(1 minute), nobody invokes the function")?;
     let mut broken = false;
-    while parts.account.cloudwatch.datums().is_empty() {
+    while world.account.cloudwatch.datums().is_empty() {
         let passed = created.elapsed();
         ensure!(
             passed < PATIENCE,
             "nothing is published: {}",
-            parts.account.ministack.log()
+            world.account.ministack.log()
         );
         if passed >= BREAKS_AFTER && !broken {
             broken = true;
-            let node = &parts.nodes[BROKEN_NODE];
+            let node = &world.nodes[BROKEN_NODE];
             let field = Field::named(BROKEN_FIELD).context("a field of every exporter")?;
             node.print_instead(field, BROKEN_GPU, "NaN");
             let who = broken_gpu(node);
             screen.say(format!("  {who} shows NaN for its power from now on"))?;
         }
-        let scrapes: usize = parts.nodes.iter().map(|node| node.scrapes().len()).sum();
+        let scrapes: usize = world.nodes.iter().map(|node| node.scrapes().len()).sum();
         let seconds = passed.as_secs();
         let text =
             format!("{seconds:>2} s since the stack's creation, {scrapes} scrapes of 8 GPUs");
         screen.progress((seconds / PLAIN_STEP) as i64, &text)?;
         sleep(Duration::from_millis(250)).await;
     }
-    let logged = logged(parts, screen).await?;
-    let end = watermark(parts, screen).await?;
+    let logged = logged(world, screen).await?;
+    let end = watermark(world, screen).await?;
     let start = end - FIRST_RUN;
     Ok((Span { start, end }, logged))
 }
@@ -102,7 +102,7 @@ pub(crate) fn broken_gpu(node: &DcgmExporter) -> String {
 
 /// Publishes the minutes before that by hand.
 pub(crate) async fn publish_what_was_before(
-    parts: &Parts,
+    world: &World,
     live: Span,
     screen: &Screen,
 ) -> anyhow::Result<(Span, Reply)> {
@@ -116,9 +116,9 @@ pub(crate) async fn publish_what_was_before(
     let stack = format!("STACK={STACK}");
     let words = ["backfill", &stack, "REGION=us-east-2", &from, &to];
     screen.command(&aws::typed("make", &words))?;
-    let asked = parts.account.amp.requests().len();
-    let reply = parts.account.make(&words).await?;
-    let asked = parts.account.amp.requests().len() - asked;
+    let asked = world.account.amp.requests().len();
+    let reply = world.account.make(&words).await?;
+    let asked = world.account.amp.requests().len() - asked;
     let reply: Reply = serde_json::from_str(&reply).context("the function's reply")?;
     reply.show(asked, screen)?;
     let all = Span {
@@ -129,14 +129,14 @@ pub(crate) async fn publish_what_was_before(
 }
 
 /// The run's own line in the function's log.
-async fn logged(parts: &Parts, screen: &Screen) -> anyhow::Result<Logged> {
+async fn logged(world: &World, screen: &Screen) -> anyhow::Result<Logged> {
     let function = format!("{STACK}-dcgm-to-cloudwatch");
     let group = format!("/aws/lambda/{function}");
     let words = ["logs", "filter-log-events", "--log-group-name", &group];
     screen.command(&aws::typed("aws", &words))?;
     let deadline = Instant::now() + PATIENCE;
     let run = loop {
-        let lines = parts.account.log(&function).await?;
+        let lines = world.account.log(&function).await?;
         if let Some(run) = lines.iter().find_map(|line| Logged::in_line(line)) {
             break run;
         }
@@ -152,8 +152,8 @@ async fn logged(parts: &Parts, screen: &Screen) -> anyhow::Result<Logged> {
 }
 
 /// Where the next run goes on: the end of the last period published.
-async fn watermark(parts: &Parts, screen: &Screen) -> anyhow::Result<i64> {
-    let account = &parts.account;
+async fn watermark(world: &World, screen: &Screen) -> anyhow::Result<i64> {
+    let account = &world.account;
     let names = [
         "ssm",
         "describe-parameters",

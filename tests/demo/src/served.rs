@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use testkit::doubles::dcgm_exporter::Scrape;
+use testkit::doubles::dcgm_exporter::{DcgmExporter, Scrape};
 use testkit::oracle::{Oracle, gpu};
 use testkit::real::prometheus::every;
 
 use crate::{
     clock::{self, PERIOD, Span},
-    parts::{Parts, SCRAPE_INTERVAL},
+    parts::SCRAPE_INTERVAL,
     scraped::ScrapeTimes,
 };
 
@@ -17,12 +17,17 @@ use crate::{
 const ALIGNMENT_MS: i64 = 2;
 
 /// Every sample of the span that was served.
-pub(crate) fn oracle(parts: &Parts, scrapes: &ScrapeTimes, span: Span) -> anyhow::Result<Oracle> {
+pub(crate) fn oracle(
+    nodes: &[DcgmExporter],
+    history: Span,
+    scrapes: &ScrapeTimes,
+    span: Span,
+) -> anyhow::Result<Oracle> {
     let period = Duration::from_secs(PERIOD.unsigned_abs());
     let mut oracle = Oracle::new(span.times(), period);
-    let history = parts.history.times();
+    let history = history.times();
     let loaded = every(SCRAPE_INTERVAL, history.start, history.end);
-    for exporter in &parts.nodes {
+    for exporter in nodes {
         let node = exporter.node();
         oracle.add_load(std::slice::from_ref(node), &loaded);
         let times = scrapes.get(&node.instance_id);

@@ -3,11 +3,9 @@
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use testkit::account::Account;
+use testkit::world::{STACK, put_stack};
 
-use crate::{aws, clock::PERIOD, parts::CLUSTER, screen::Screen};
-
-/// The name in the documents, which other names are made of.
-pub(crate) const STACK: &str = "pcluster-infra";
+use crate::{aws, clock::PERIOD, screen::Screen};
 
 /// A period is published once it ended this long ago: the head node sends every five seconds.
 pub(crate) const SETTLE: i64 = 15;
@@ -102,22 +100,14 @@ async fn change(
     let (period, settle) = (PERIOD.to_string(), SETTLE.to_string());
     let set = [
         ("MonitoringType", "amp+amg"),
-        ("ClusterName", CLUSTER),
         ("PeriodSeconds", &period),
         ("SettleSeconds", &settle),
-        // MiniStack has no metric math, which the alarm without it needs.
-        ("ExpectedGpus", "16"),
     ];
-    let set = set.into_iter().chain(Account::workspaces()).chain(new);
-    let parameters: Vec<String> = set
-        .map(|(key, value)| format!("ParameterKey={key},ParameterValue={value}"))
-        .collect();
-    let mut words = vec!["cloudformation", verb, "--stack-name", STACK];
-    words.extend(["--template-body", "file://monitoring.yaml"]);
-    words.extend(["--capabilities", "CAPABILITY_NAMED_IAM", "--parameters"]);
-    words.extend(parameters.iter().map(String::as_str));
-    screen.command(&aws::typed("aws", &words))?;
-    let state = account.change(STACK, &words[1..]).await?;
+    let parameters: Vec<_> = set.into_iter().chain(new).collect();
+    let words = put_stack(verb, "monitoring.yaml", &parameters);
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    screen.command(&aws::typed("aws cloudformation", &words))?;
+    let state = account.change(STACK, &words).await?;
     let state = state.context("the stack is there")?;
     screen.row("CloudFormation", &state)?;
     let succeeded = state.ends_with("_COMPLETE") && !state.contains("ROLLBACK");

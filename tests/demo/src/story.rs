@@ -2,12 +2,13 @@
 
 use testkit::doubles::dcgm_exporter::DcgmExporter;
 use testkit::oracle::{self, Dimensions, Metric, Statistic};
+use testkit::world::CLUSTER;
 use tokio::{time::Instant, try_join};
 
 use crate::{
     documents,
     live::{self, BROKEN_GPU, BROKEN_NODE, broken_gpu},
-    parts::{CLUSTER, Parts},
+    parts,
     picture::{self, Chart},
     proof::ReadBack,
     scraped,
@@ -21,37 +22,37 @@ pub(crate) async fn tell(screen: &Screen) -> anyhow::Result<bool> {
         "GPU metrics from the nodes to CloudWatch and Grafana, on this machine, without AWS.",
     )?;
     screen.heading("The parts")?;
-    let parts = Parts::start(screen).await?;
-    let account = &parts.account;
+    let (world, history) = parts::start(screen).await?;
+    let account = &world.account;
     let namespace = format!("ParallelCluster/{CLUSTER}/GPU");
 
     stack::create(account, screen).await?;
     let created = Instant::now();
     stack::set_up_again(account, screen).await?;
     stack::rename_data_source(account, screen).await?;
-    let (live, scheduled) = live::await_schedule(&parts, created, screen).await?;
-    let (all, by_hand) = live::publish_what_was_before(&parts, live, screen).await?;
+    let (live, scheduled) = live::await_schedule(&world, created, screen).await?;
+    let (all, by_hand) = live::publish_what_was_before(&world, live, screen).await?;
     stack::delete(account, screen).await?;
 
     screen.heading("What the AWS CLI reads in CloudWatch")?;
     documents::list_metrics(account, &namespace, screen).await?;
     let end_ms = live.end * 1000;
-    let scrapes = scraped::all_since(&parts.prometheus, parts.nodes.len(), end_ms).await?;
-    let oracle = served::oracle(&parts, &scrapes, all)?;
+    let scrapes = scraped::all_since(&world.prometheus, world.nodes.len(), end_ms).await?;
+    let oracle = served::oracle(&world.nodes, history, &scrapes, all)?;
     let metrics = oracle.metrics();
-    let instance_id = &parts.nodes[0].node().instance_id;
+    let instance_id = &world.nodes[0].node().instance_id;
     let (found, ()) = try_join!(
         ReadBack::new(account, &namespace, &metrics, all),
         documents::statistics(account, &namespace, instance_id, live, screen),
     )?;
     screen.heading("The last ten minutes, a bar for each period")?;
-    let charts = charts(&parts.nodes[BROKEN_NODE]);
+    let charts = charts(&world.nodes[BROKEN_NODE]);
     picture::draw(&charts, &found, all, live, screen)?;
 
     screen.heading("The proof: what is read back is what the exporters served")?;
     let statistics = Statistic::ALL.map(Statistic::name).join(", ");
     screen.note(format!("{statistics} of every metric, from every sample"))?;
-    let nodes = parts.nodes.iter();
+    let nodes = world.nodes.iter();
     let gpus = nodes.map(|node| node.node().gpus as usize).sum();
     let not_a_number = oracle.not_a_number() as u64;
     let agrees = verdict::numbers(&oracle, &found, screen)?
@@ -60,7 +61,7 @@ pub(crate) async fn tell(screen: &Screen) -> anyhow::Result<bool> {
         & verdict::dropped(not_a_number, &by_hand, &scheduled, screen)?
         & verdict::signatures(&account.amp, screen)?
         & verdict::complete(&by_hand, &scheduled, screen)?;
-    drop(parts);
+    drop(world);
     conclude(agrees, screen)?;
     Ok(agrees)
 }

@@ -13,7 +13,7 @@ use crate::doubles::amp_gateway::{self, AmpGateway};
 use crate::doubles::cloudwatch::CloudWatch;
 use crate::doubles::grafana::{Amp, Grafana};
 use crate::doubles::identity_center::IdentityCenter;
-use crate::doubles::managed_grafana::{ManagedGrafana, WORKSPACE_ID};
+use crate::doubles::managed_grafana::ManagedGrafana;
 use crate::lambda::{REGION, bootstrap};
 use crate::project::{repository, tool};
 use crate::real::ministack::MiniStack;
@@ -88,15 +88,6 @@ impl Account {
         Ok(grafana)
     }
 
-    /// The stack's parameters that name the workspaces: MiniStack makes neither.
-    #[must_use]
-    pub fn workspaces() -> [(&'static str, &'static str); 2] {
-        [
-            ("AmpWorkspaceId", AMP_WORKSPACE_ID),
-            ("GrafanaWorkspaceId", WORKSPACE_ID),
-        ]
-    }
-
     /// Packages the built functions and the templates, as `make package` does.
     ///
     /// # Errors
@@ -110,12 +101,6 @@ impl Account {
         let arguments = ["--bucket", BUCKET, "--build", build, "--output", &output];
         self.script("infra/package.py", &arguments).await?;
         Ok(())
-    }
-
-    /// A packaged template, as the CLI takes it.
-    #[must_use]
-    pub fn template(&self, name: &str) -> String {
-        format!("file://{}", self.file(name))
     }
 
     /// Runs the AWS CLI and gives back what it printed, parsed where it is JSON.

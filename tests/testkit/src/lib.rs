@@ -1,7 +1,7 @@
 //! What the suites, the demo, the chaos trials and the benchmark run the functions against.
 //!
 //! `real` holds parts that can be had on this machine, `doubles` strict stand-ins for those that
-//! cannot, `lambda` runs the built functions. `account` and `pipeline` put them together; `oracle`
+//! cannot, `lambda` runs the built functions. `world` and `pipeline` put them together; `oracle`
 //! computes what CloudWatch must hold. Everything listens on a free loopback port and stops when its
 //! handle is dropped.
 
@@ -17,3 +17,4 @@ pub mod oracle;
 pub mod pipeline;
 pub mod project;
 pub mod real;
+pub mod world;

@@ -55,7 +55,7 @@ async fn an_update_of_one_property_sets_the_data_source_up_again() {
     );
 
     world
-        .update_monitoring(&["ParameterKey=DataSourceName,ParameterValue=GPUs"])
+        .update_monitoring(&[("DataSourceName", "GPUs")])
         .await
         .unwrap();
 
@@ -71,7 +71,7 @@ async fn moving_to_another_grafana_workspace_cleans_up_the_former_one() {
     assert!(!former.dashboards().is_empty());
     let next = world.account.add_grafana("g-fedcba3210").await.unwrap();
 
-    let moved = ["ParameterKey=GrafanaWorkspaceId,ParameterValue=g-fedcba3210"];
+    let moved = [("GrafanaWorkspaceId", "g-fedcba3210")];
     world.update_monitoring(&moved).await.unwrap();
 
     assert_eq!(next.defaults(), [UID]);

@@ -61,12 +61,11 @@ async fn one_deploy_leaves_nothing_to_do_in_grafana() {
 
 /// As the CLI takes them, in which a comma has to be quoted.
 fn lists(admins: &str, viewers: &str) -> [String; 2] {
-    [("GrafanaAdmins", admins), ("GrafanaViewers", viewers)]
-        .map(|(key, list)| format!("ParameterKey={key},ParameterValue=\"{list}\""))
+    [admins, viewers].map(|list| format!("\"{list}\""))
 }
 
-fn refer(parameters: &[String; 2]) -> [&str; 2] {
-    [&parameters[0], &parameters[1]]
+fn refer([admins, viewers]: &[String; 2]) -> [(&str, &str); 2] {
+    [("GrafanaAdmins", admins), ("GrafanaViewers", viewers)]
 }
 
 async fn assert_grafana_is_ready(world: &World) {

@@ -1,58 +1,44 @@
-//! All that the stack meets: an account, and the nodes whose samples are in its workspace.
+//! The world as the rehearsal uses it: a step that fails is a failed test.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use chrono::{SecondsFormat, Utc};
 use serde_json::Value;
-use testkit::account::Account;
-use testkit::doubles::dcgm_exporter::{DcgmExporter, Node};
-use testkit::real::head_node::HeadNode;
-use testkit::real::ministack::MiniStack;
-use testkit::real::prometheus::{self, Prometheus};
+use testkit::doubles::dcgm_exporter::Node;
+use testkit::world::{self, put_stack};
 
-/// The name in the documents, which other names are made of.
-pub(crate) const STACK: &str = "pcluster-infra";
-pub(crate) const CLUSTER: &str = "p5en";
+pub(crate) use testkit::world::{CLUSTER, STACK};
 
-pub(crate) struct World {
-    pub(crate) account: Account,
-    _head_node: HeadNode,
-    _workspace: Prometheus,
-    _nodes: Vec<DcgmExporter>,
+/// Of a stack, beyond those that every stack gets here.
+type Parameters<'a> = &'a [(&'a str, &'a str)];
+
+pub(crate) struct World(world::World);
+
+impl Deref for World {
+    type Target = world::World;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl World {
     /// Everything but the stack, which is packaged.
     pub(crate) async fn start() -> Self {
-        let nodes = vec![
-            DcgmExporter::start(Node::p5en(1)).await.unwrap(),
-            DcgmExporter::start(Node::p5en(2)).await.unwrap(),
-        ];
-        let workspace = Prometheus::start(prometheus::Options {
-            remote_write_receiver: true,
-            ..prometheus::Options::default()
-        });
-        let workspace = workspace.await.unwrap();
-        let account = Account::start(workspace.url()).await.unwrap();
-        let url = account.amp.workspace_url();
-        let head_node = HeadNode::start(&nodes, CLUSTER, url, MiniStack::credentials());
-        let head_node = head_node.await.unwrap();
-        account.package().await.unwrap();
-        Self {
-            account,
-            _head_node: head_node,
-            _workspace: workspace,
-            _nodes: nodes,
-        }
+        let nodes = vec![Node::p5en(1), Node::p5en(2)];
+        let world = world::World::start(nodes, Vec::new()).await.unwrap();
+        world.account.package().await.unwrap();
+        Self(world)
     }
 
     /// The documents' own command, with what MiniStack needs in addition.
     pub(crate) async fn deploy_documented(&self) {
         let documented = [
-            "ParameterKey=MonitoringType,ParameterValue=amp+amg",
-            "ParameterKey=VPCName,ParameterValue=pcluster-vpc",
-            "ParameterKey=PrimarySubnetAZ,ParameterValue=us-east-2a",
-            "ParameterKey=CreateNatGateway,ParameterValue=false",
+            ("MonitoringType", "amp+amg"),
+            ("VPCName", "pcluster-vpc"),
+            ("PrimarySubnetAZ", "us-east-2a"),
+            ("CreateNatGateway", "false"),
         ];
         let template = "parallelcluster-infrastructure.yaml";
         let state = self.put(template, "create-stack", &documented).await;
@@ -61,39 +47,33 @@ impl World {
     }
 
     /// The monitoring alone; the error is the state the stack ended in.
-    pub(crate) async fn create_monitoring(&self, parameters: &[&str]) -> Result<(), String> {
+    pub(crate) async fn create_monitoring(&self, parameters: Parameters<'_>) -> Result<(), String> {
         self.put_monitoring("create-stack", "CREATE_COMPLETE", parameters)
             .await
     }
 
-    pub(crate) async fn update_monitoring(&self, parameters: &[&str]) -> Result<(), String> {
+    pub(crate) async fn update_monitoring(&self, parameters: Parameters<'_>) -> Result<(), String> {
         self.put_monitoring("update-stack", "UPDATE_COMPLETE", parameters)
             .await
     }
 
-    async fn put_monitoring(&self, verb: &str, wanted: &str, more: &[&str]) -> Result<(), String> {
+    async fn put_monitoring(
+        &self,
+        verb: &str,
+        wanted: &str,
+        more: Parameters<'_>,
+    ) -> Result<(), String> {
         match self.put("monitoring.yaml", verb, more).await {
             Some(state) if state == wanted => Ok(()),
             state => Err(state.unwrap_or_default()),
         }
     }
 
-    async fn put(&self, template: &str, verb: &str, more: &[&str]) -> Option<String> {
-        let template = self.account.template(template);
-        let command = [verb, "--stack-name", STACK, "--template-body", &template];
-        let capability = ["--capabilities", "CAPABILITY_NAMED_IAM", "--parameters"];
-        let settings = [
-            ("ClusterName", CLUSTER),
-            ("ExpectedGpus", "16"),
-            ("SettleSeconds", "0"),
-        ];
-        let parameters = Account::workspaces().into_iter().chain(settings);
-        let parameters: Vec<_> = parameters
-            .map(|(key, value)| format!("ParameterKey={key},ParameterValue={value}"))
-            .collect();
-        let parameters: Vec<_> = parameters.iter().map(String::as_str).collect();
-        let arguments = [&command[..], &capability, &parameters, more].concat();
-        self.account.change(STACK, &arguments).await.unwrap()
+    async fn put(&self, template: &str, verb: &str, more: Parameters<'_>) -> Option<String> {
+        let parameters = [&[("SettleSeconds", "0")], more].concat();
+        let words = put_stack(verb, template, &parameters);
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        self.account.change(STACK, &words).await.unwrap()
     }
 
     /// One of make's targets for operators, on this stack.
