@@ -5,6 +5,7 @@ use std::time::Duration;
 use testkit::doubles::amp_gateway;
 use testkit::doubles::cloudwatch;
 use testkit::doubles::dcgm_exporter::Node;
+use testkit::doubles::faults::Fault;
 use testkit::doubles::parameter_store::Failure;
 
 use crate::fault::HURRY;
@@ -86,7 +87,8 @@ impl Kind {
     /// Brings it about.
     pub(crate) async fn begin(self, world: &mut World, seed: u64) -> anyhow::Result<()> {
         let (amp, cloudwatch) = (&world.pipeline.amp, &world.pipeline.cloudwatch);
-        let failure = Some(Failure::InternalServerError);
+        let parameters = world.parameters.faults();
+        let broken = Fault::Status(Failure::InternalServerError);
         match self {
             Kind::AmpDown => world.pipeline.prometheus.stop().await?,
             Kind::AmpFails(failure) => amp.fail_next(ALWAYS, failure()),
@@ -99,9 +101,9 @@ impl Kind {
                 let failure = cloudwatch::Failure::InternalServiceError;
                 cloudwatch.fail_when(is_in_one_request, failure);
             }
-            Kind::NoWatermarkRead => world.parameters.fail_next("GetParameter", ALWAYS, failure),
+            Kind::NoWatermarkRead => parameters.inject_always("GetParameter", broken),
             Kind::NoWatermarkWritten | Kind::NoWatermarkWrittenFreshProcess => {
-                world.parameters.fail_next("PutParameter", ALWAYS, failure);
+                parameters.inject_always("PutParameter", broken);
             }
             Kind::Killed => {
                 world.replace_function();
@@ -163,13 +165,12 @@ impl Kind {
                 anyhow::ensure!(failed > 0, "microburst let every call pass");
             }
             Kind::OneRequestFails => cloudwatch.recover(),
-            Kind::NoWatermarkRead => world.parameters.fail_next("GetParameter", 0, None),
-            Kind::NoWatermarkWritten | Kind::NoWatermarkWrittenFreshProcess => {
-                world.parameters.fail_next("PutParameter", 0, None);
-            }
+            Kind::NoWatermarkRead
+            | Kind::NoWatermarkWritten
+            | Kind::NoWatermarkWrittenFreshProcess => world.parameters.faults().clear(),
             Kind::Killed => world.killer = None,
             Kind::CredentialsExpired => {
-                world.parameters.fail_next("GetParameter", 0, None);
+                world.parameters.faults().clear();
                 amp.recover();
                 cloudwatch.recover();
             }
@@ -190,11 +191,11 @@ impl Kind {
 /// They expire before the first call of a run, before the next, or before the last.
 fn expire(world: &World, run: u32) {
     let (amp, cloudwatch) = (&world.pipeline.amp, &world.pipeline.cloudwatch);
-    let expired = Some(Failure::ExpiredToken);
-    world.parameters.fail_next("GetParameter", 0, None);
+    let (parameters, expired) = (world.parameters.faults(), Failure::ExpiredToken);
+    parameters.clear();
     amp.recover();
     match run % 3 {
-        0 => world.parameters.fail_next("GetParameter", ALWAYS, expired),
+        0 => parameters.inject_always("GetParameter", Fault::Status(expired)),
         1 => amp.fail_next(ALWAYS, amp_gateway::Failure::Status(403)),
         _ => cloudwatch.fail_when(|_| true, cloudwatch::Failure::ExpiredToken),
     }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use testkit::doubles::cloudwatch;
 use testkit::doubles::dcgm_exporter::{Field, Node};
+use testkit::doubles::faults::Fault;
 use testkit::doubles::parameter_store::{Failure, ParameterStore};
 use testkit::lambda::{Function, Outcome};
 use testkit::pipeline::{Pipeline, event, minute, rfc3339, scheduled};
@@ -241,10 +242,9 @@ async fn a_watermark_that_is_reset_is_found_in_its_history() -> Result<()> {
 async fn a_history_that_cannot_be_read_stops_no_run() -> Result<()> {
     let setting = setting(&[0]).await?;
     setting.parameters.set(PARAMETER, "none");
-    let denied = Some(Failure::AccessDenied);
-    setting
-        .parameters
-        .fail_next("GetParameterHistory", 1, denied);
+    let denied = Fault::Status(Failure::AccessDenied);
+    let faults = setting.parameters.faults();
+    faults.inject("GetParameterHistory", 1, denied);
     let function = setting.function(&[]).await?;
     let reply = setting.run(&function, 0).await?.reply()?;
     setting.assert_reply(&reply, 1, 1);
@@ -347,9 +347,9 @@ async fn parameter_store_down_at_the_start_publishes_nothing() -> Result<()> {
         (5, Failure::InternalServerError, "PublishFailed", PARAMETER),
     ];
     for (times, failure, expected, part) in rows {
-        setting
-            .parameters
-            .fail_next("GetParameter", times, Some(failure));
+        let faults = setting.parameters.faults();
+        faults.clear();
+        faults.inject("GetParameter", times, Fault::Status(failure));
         let outcome = setting.run(&function, 0).await?;
         let (error_type, message) = outcome.error().with_context(|| format!("{failure:?}"))?;
         assert_eq!(error_type, expected, "{message}");
@@ -365,22 +365,22 @@ async fn parameter_store_down_at_the_start_publishes_nothing() -> Result<()> {
 async fn parameter_store_down_at_the_end_publishes_nothing_twice() -> Result<()> {
     let rows = [
         (
-            Some(Failure::AccessDenied),
+            Fault::Status(Failure::AccessDenied),
             "AccessDenied",
             "ssm:PutParameter on parameter",
         ),
-        (None, "OutOfTime", "the watermark is not saved"),
+        (Fault::Hang, "OutOfTime", "the watermark is not saved"),
     ];
-    for (failure, expected, part) in rows {
+    for (fault, expected, part) in rows {
         let setting = setting(&[0, 1, 2]).await?;
         setting.parameters.set(PARAMETER, &setting.mark(0));
         let function = setting.function(&[]).await?;
-        setting.parameters.fail_next("PutParameter", 1, failure);
+        setting.parameters.faults().inject("PutParameter", 1, fault);
         let payload = scheduled(setting.first)?;
         let outcome = function
             .invoke_with_timeout(payload, Duration::from_secs(6))
             .await?;
-        let (error_type, message) = outcome.error().with_context(|| format!("{failure:?}"))?;
+        let (error_type, message) = outcome.error().with_context(|| format!("{fault:?}"))?;
         assert_eq!(error_type, expected, "{message}");
         assert!(message.contains(part), "{message}");
         assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(0)));

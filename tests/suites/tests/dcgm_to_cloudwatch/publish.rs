@@ -388,10 +388,8 @@ async fn a_reply_over_a_limit_inside_of_amp_is_asked_for_in_parts() -> Result<()
     ];
     let function = pipeline.function(&one_field).await?;
     let asked = queries(&pipeline).len();
-    let field = METRICS[0].0;
-    pipeline
-        .amp
-        .fail_next_of(field, 2, amp_gateway::Failure::Status(500));
+    let failure = amp_gateway::Failure::Status(500);
+    pipeline.amp.fail_next_of_fields(2, failure);
     let reply = function.invoke(scheduled(first)?).await?.reply()?;
     assert_eq!(reply["complete"], true);
     let shorter = |query: &&String| query.ends_with(",}[30s]");

@@ -1,7 +1,7 @@
 //! The CloudWatch data source beside AMP's.
 
 use serde_json::{Value, json};
-use testkit::doubles::grafana::faults::Fault;
+use testkit::doubles::faults::Fault;
 use testkit::lambda::REGION;
 
 use crate::world::{UID, World, assert_success, reason};

@@ -1,7 +1,7 @@
 //! The folder of dashboards: made, updated, left alone where a person has changed something.
 
 use serde_json::{Value, json};
-use testkit::doubles::grafana::faults::Fault;
+use testkit::doubles::faults::Fault;
 
 use crate::world::{PLUGIN, UID, World, assert_success};
 

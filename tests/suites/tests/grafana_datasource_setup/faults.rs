@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::doubles::grafana::faults::{ANY, Fault};
+use testkit::doubles::faults::{ANY, Fault};
 use testkit::doubles::managed_grafana::Live;
 use testkit::lambda::Outcome;
 use tokio::time::timeout;

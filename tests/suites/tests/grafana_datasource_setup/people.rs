@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::doubles::grafana::faults::Fault;
+use testkit::doubles::faults::Fault;
 
 use crate::world::{World, assert_success, reason};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::doubles::grafana::faults::Fault;
+use testkit::doubles::faults::Fault;
 use testkit::lambda::Outcome;
 
 use crate::world::{PHYSICAL_ID, UID, World, assert_success};

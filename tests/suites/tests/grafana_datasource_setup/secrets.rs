@@ -1,6 +1,6 @@
 //! Nothing secret in any log line, answer or reply, at the most talkative level.
 
-use testkit::doubles::grafana::faults::Fault;
+use testkit::doubles::faults::Fault;
 use testkit::doubles::response_url::SIGNATURE;
 use testkit::doubles::sigv4::Credentials;
 use testkit::lambda::Outcome;

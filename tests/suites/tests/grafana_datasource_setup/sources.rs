@@ -230,11 +230,10 @@ async fn the_workspaces_role_without_permission_is_told_in_words_and_fails_nothi
 async fn a_role_that_gets_its_permission_late_ends_healthy() {
     let world = World::new(12).await;
     let health = "GET /api/datasources/uid/:uid/health";
-    world.grafana.faults().inject(
-        health,
-        2,
-        testkit::doubles::grafana::faults::Fault::Status(403),
-    );
+    world
+        .grafana
+        .faults()
+        .inject(health, 2, testkit::doubles::faults::Fault::Status(403));
     let answer = world.request(&world.event("create")).await;
     assert_eq!(answer["Data"]["DataSourceHealth"], "OK");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::doubles::grafana::faults::Fault;
+use testkit::doubles::faults::Fault;
 use testkit::lambda::REGION;
 
 use crate::world::{AMP, OTHER_AMP, PHYSICAL_ID, PLUGIN, UID, World, assert_success, reason};

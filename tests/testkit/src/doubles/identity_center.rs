@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use axum::{body::Bytes, http::request::Parts, response::Response};
 use serde_json::{Value, json};
 
-use crate::doubles::grafana::faults::{Faults, lock};
-use crate::doubles::grafana::server::{Server, Service, json as answer};
+use crate::doubles::faults::{Faults, lock};
+use crate::doubles::server::{Server, Service, json as answer};
 use crate::doubles::sigv4::{self, Credentials, Verifier};
 use crate::lambda::REGION;
 
@@ -165,6 +165,8 @@ impl State {
 }
 
 impl Service for State {
+    type Error = u16;
+
     fn operation(&self, parts: &Parts) -> String {
         let (_, operation) = target(parts).split_once('.').unwrap_or_default();
         operation.to_owned()
@@ -177,7 +179,7 @@ impl Service for State {
         }
     }
 
-    fn failure(&self, status: u16) -> Response {
+    fn failure(&self, _operation: &str, status: u16) -> Response {
         let name = match status {
             403 => "AccessDeniedException",
             429 => "ThrottlingException",

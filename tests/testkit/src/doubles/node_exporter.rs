@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{Router, http::header, response::IntoResponse, routing::get};
-use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::doubles::server::Server;
 
 /// Seconds that a processor spends in each mode, of every second.
 const MODES: [(&str, f64); 8] = [
@@ -46,10 +47,7 @@ const GAUGES: [(&str, &str, f64); 6] = [
 
 /// A running exporter; dropping it ends it.
 #[derive(Debug)]
-pub struct NodeExporter {
-    address: SocketAddr,
-    _server: JoinSet<()>,
-}
+pub struct NodeExporter(Server);
 
 impl NodeExporter {
     /// Serves `/metrics` on a free port.
@@ -57,20 +55,13 @@ impl NodeExporter {
     /// # Errors
     /// There is no port to listen on.
     pub async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = listener.local_addr()?;
         let router = Router::new().route("/metrics", get(metrics));
-        let mut server = JoinSet::new();
-        server.spawn(async move { axum::serve(listener, router).await.expect("never ends") });
-        Ok(Self {
-            address,
-            _server: server,
-        })
+        Ok(Self(Server::route(router).await?))
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address()
     }
 }
 

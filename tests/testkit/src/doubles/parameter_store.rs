@@ -2,20 +2,17 @@
 //! GetParameterHistory in `x-amz-json-1.1`, signed for `ssm`.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::{Bytes, to_bytes};
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::body::Bytes;
+use axum::http::request::Parts;
+use axum::response::Response;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
 use crate::doubles::clock::Clock;
+use crate::doubles::faults::{Fault, Faults, lock};
+use crate::doubles::server::{Server, Service, json as answer};
 use crate::doubles::sigv4::{self, Credentials, Verifier};
 use crate::lambda::REGION;
 
@@ -47,13 +44,14 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct ParameterStore {
     url: String,
+    _server: Server,
     state: Arc<Shared>,
-    _server: JoinSet<()>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     clock: Clock,
+    faults: Faults<Fault<Failure>>,
     store: Mutex<Store>,
 }
 
@@ -62,29 +60,20 @@ struct Store {
     /// Every version there is of each, oldest first.
     parameters: BTreeMap<String, Vec<String>>,
     puts: Vec<(Instant, String)>,
-    failing: BTreeMap<&'static str, (usize, Option<Failure>)>,
 }
 
 /// `(status, code, message)`
-type Refusal = (StatusCode, &'static str, String);
+type Refusal = (u16, &'static str, String);
 
 impl ParameterStore {
     /// Starts on a free loopback port, with no parameter.
     pub async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let url = format!("http://{}", listener.local_addr()?);
         let state = Arc::<Shared>::default();
-        let router = Router::new().fallback(serve).with_state(Arc::clone(&state));
-        let mut server = JoinSet::new();
-        server.spawn(async move {
-            axum::serve(listener, router)
-                .await
-                .expect("axum's accept loop does not end");
-        });
+        let server = Server::start(Arc::clone(&state)).await?;
         Ok(Self {
-            url,
-            state,
+            url: server.url(),
             _server: server,
+            state,
         })
     }
 
@@ -95,28 +84,26 @@ impl ParameterStore {
 
     /// What a parameter holds.
     pub fn get(&self, name: &str) -> Option<String> {
-        lock(&self.state).value(name).cloned()
+        lock(&self.state.store).value(name).cloned()
     }
 
     /// Sets a parameter, whatever its value.
     pub fn set(&self, name: &str, value: &str) {
-        lock(&self.state).add(name, value);
+        lock(&self.state.store).add(name, value);
     }
 
     /// Values written through the API, oldest first.
     pub fn written(&self) -> Vec<String> {
-        lock(&self.state)
+        lock(&self.state.store)
             .puts
             .iter()
             .map(|(_, value)| value.clone())
             .collect()
     }
 
-    /// Answers the next `times` calls of an operation with a failure; `None` never answers.
-    pub fn fail_next(&self, operation: &'static str, times: usize, failure: Option<Failure>) {
-        lock(&self.state)
-            .failing
-            .insert(operation, (times, failure));
+    /// Faults to come, by the operation's name.
+    pub fn faults(&self) -> &Faults<Fault<Failure>> {
+        &self.state.faults
     }
 
     /// Sets its clock ahead of the machine's.
@@ -130,123 +117,83 @@ impl ParameterStore {
     }
 }
 
-fn lock(state: &Shared) -> MutexGuard<'_, Store> {
-    state.store.lock().unwrap_or_else(PoisonError::into_inner)
-}
+impl Service for Shared {
+    type Error = Failure;
 
-async fn serve(State(state): State<Arc<Shared>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = to_bytes(body, 1 << 20).await.unwrap_or_default();
-    let verifier = Verifier {
-        credentials: Credentials::example(),
-        region: REGION.to_owned(),
-        service: "ssm",
-    };
-    let signed = verifier.verify(&sigv4::Request::new(&parts, &body), state.clock.now());
-    let target = parts
-        .headers
-        .get("x-amz-target")
-        .and_then(|target| target.to_str().ok());
-    let operation = target.and_then(|target| target.strip_prefix("AmazonSSM."));
-    let answer = match (signed, operation) {
-        (Err(refusal), _) => Err((
-            StatusCode::BAD_REQUEST,
-            refusal.error_type(),
-            refusal.to_string(),
-        )),
-        (Ok(()), Some("GetParameter")) => call(&state, "GetParameter", &body, Store::get).await,
-        (Ok(()), Some("PutParameter")) => call(&state, "PutParameter", &body, Store::put).await,
-        (Ok(()), Some("GetParameterHistory")) => {
-            call(&state, "GetParameterHistory", &body, Store::history).await
-        }
-        (Ok(()), _) => Err((
-            StatusCode::BAD_REQUEST,
-            "UnknownOperationException",
-            String::new(),
-        )),
-    };
-    let (status, body) = match answer {
-        Ok(body) => (StatusCode::OK, body),
-        Err((status, code, message)) => (status, json!({ "__type": code, "message": message })),
-    };
-    (
-        status,
-        [("content-type", "application/x-amz-json-1.1")],
-        body.to_string(),
-    )
-        .into_response()
-}
-
-async fn call(
-    state: &Shared,
-    operation: &'static str,
-    body: &Bytes,
-    act: fn(&mut Store, &Value) -> Result<Value, Refusal>,
-) -> Result<Value, Refusal> {
-    let failing = {
-        let mut state = lock(state);
-        let left = state
-            .failing
-            .get_mut(operation)
-            .filter(|(times, _)| *times > 0);
-        left.map(|(times, failure)| {
-            *times -= 1;
-            *failure
-        })
-    };
-    match failing {
-        Some(None) => std::future::pending().await,
-        Some(Some(failure)) => return Err(failure.on_the_wire(operation)),
-        None => {}
+    fn operation(&self, parts: &Parts) -> String {
+        let target = parts.headers.get("x-amz-target");
+        let target = target.and_then(|target| target.to_str().ok());
+        let operation = target.and_then(|target| target.strip_prefix("AmazonSSM."));
+        operation.unwrap_or_default().to_owned()
     }
-    let input: Value = serde_json::from_slice(body).map_err(|error| {
-        (
-            StatusCode::BAD_REQUEST,
-            "SerializationException",
-            error.to_string(),
-        )
-    })?;
-    act(&mut lock(state), &input)
+
+    fn serve(&self, parts: &Parts, body: &Bytes) -> Response {
+        match self.call(parts, body) {
+            Ok(body) => answer(200, &body),
+            Err(refusal) => error(refusal),
+        }
+    }
+
+    fn failure(&self, operation: &str, failure: Failure) -> Response {
+        error(failure.on_the_wire(operation))
+    }
+
+    fn faults(&self) -> &Faults<Fault<Failure>> {
+        &self.faults
+    }
+}
+
+impl Shared {
+    fn call(&self, parts: &Parts, body: &Bytes) -> Result<Value, Refusal> {
+        let verifier = Verifier {
+            credentials: Credentials::example(),
+            region: REGION.to_owned(),
+            service: "ssm",
+        };
+        let signed = verifier.verify(&sigv4::Request::new(parts, body), self.clock.now());
+        signed.map_err(|refusal| (400, refusal.error_type(), refusal.to_string()))?;
+        let act: fn(&mut Store, &Value) -> Result<Value, Refusal> = match &*self.operation(parts) {
+            "GetParameter" => Store::get,
+            "PutParameter" => Store::put,
+            "GetParameterHistory" => Store::history,
+            _ => return Err((400, "UnknownOperationException", String::new())),
+        };
+        let input = serde_json::from_slice(body);
+        let input = input.map_err(|error| (400, "SerializationException", error.to_string()))?;
+        act(&mut lock(&self.store), &input)
+    }
+}
+
+fn error((status, code, message): Refusal) -> Response {
+    answer(status, &json!({ "__type": code, "message": message }))
 }
 
 impl Failure {
     fn on_the_wire(self, operation: &str) -> Refusal {
         match self {
             Self::AccessDenied => (
-                StatusCode::BAD_REQUEST,
+                400,
                 "AccessDeniedException",
                 format!("User is not authorized to perform: ssm:{operation}"),
             ),
             Self::ExpiredToken => (
-                StatusCode::BAD_REQUEST,
+                400,
                 "ExpiredTokenException",
                 "The security token included in the request is expired".to_owned(),
             ),
-            Self::InternalServerError => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "InternalServerError",
-                String::new(),
-            ),
-            Self::Throttling => (
-                StatusCode::BAD_REQUEST,
-                "ThrottlingException",
-                "Rate exceeded".to_owned(),
-            ),
+            Self::InternalServerError => (500, "InternalServerError", String::new()),
+            Self::Throttling => (400, "ThrottlingException", "Rate exceeded".to_owned()),
         }
     }
 }
 
 fn validation(message: &str) -> Refusal {
-    (
-        StatusCode::BAD_REQUEST,
-        "ValidationException",
-        message.to_owned(),
-    )
+    (400, "ValidationException", message.to_owned())
 }
 
 fn not_found(name: &str) -> Refusal {
     let message = format!("Parameter {name} not found.");
-    (StatusCode::BAD_REQUEST, "ParameterNotFound", message)
+    (400, "ParameterNotFound", message)
 }
 
 fn name(input: &Value) -> Result<&str, Refusal> {
@@ -310,11 +257,7 @@ impl Store {
         }
         if !is_new && input["Overwrite"] != true {
             let message = "The parameter already exists. To overwrite this value, set the overwrite option in the request to true.";
-            return Err((
-                StatusCode::BAD_REQUEST,
-                "ParameterAlreadyExists",
-                message.to_owned(),
-            ));
+            return Err((400, "ParameterAlreadyExists", message.to_owned()));
         }
         let second = |put: &&(Instant, String)| put.0.elapsed() < Duration::from_secs(1);
         if self.puts.iter().filter(second).count() >= PUTS_A_SECOND {

@@ -13,10 +13,8 @@ use axum::{
 };
 use serde_json::Value;
 
-use crate::doubles::grafana::{
-    faults::{Faults, lock},
-    server::{Server, Service},
-};
+use crate::doubles::faults::{Faults, lock};
+use crate::doubles::server::{Server, Service};
 
 /// The signature in every URL, easy to find in a log it must not be in.
 pub const SIGNATURE: &str = "5ca1ab1e0ddba11f005ba11ad0be0b0e";
@@ -122,6 +120,8 @@ impl State {
 }
 
 impl Service for State {
+    type Error = u16;
+
     fn operation(&self, parts: &Parts) -> String {
         self.attempts.fetch_add(1, Ordering::SeqCst);
         parts.method.to_string()
@@ -134,7 +134,7 @@ impl Service for State {
         }
     }
 
-    fn failure(&self, status: u16) -> Response {
+    fn failure(&self, _operation: &str, status: u16) -> Response {
         error(status, "InternalError")
     }
 

@@ -6,8 +6,7 @@ mod answer;
 mod failure;
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -18,16 +17,20 @@ use axum::{
     http::request::Parts,
     response::Response,
 };
-use tokio::{net::TcpListener, task::JoinSet};
 
 use self::answer::Answer;
 pub use self::failure::Failure;
 use crate::doubles::clock::Clock;
+use crate::doubles::faults::{ANY, Faults, lock};
+use crate::doubles::server::Server;
 use crate::doubles::sigv4::{self, Credentials, Refusal, Verifier};
 use crate::lambda;
 
 /// The account the workspace belongs to, as AWS's examples number it.
 const ACCOUNT: &str = "123456789012";
+
+/// The operation of a query for samples of a GPU's fields, where a fault is for these alone.
+const FIELDS: &str = "fields";
 
 /// Whose workspace it is.
 #[derive(Clone, Debug)]
@@ -95,7 +98,7 @@ impl Logged {
 pub struct AmpGateway {
     workspace_url: String,
     state: Arc<Workspace>,
-    _server: JoinSet<()>,
+    _server: Server,
 }
 
 #[derive(Debug)]
@@ -105,8 +108,7 @@ struct Workspace {
     prometheus_url: String,
     client: reqwest::Client,
     log: Mutex<Vec<Logged>>,
-    /// What a request has to ask for, and how it fails.
-    faults: Mutex<VecDeque<(String, Failure)>>,
+    faults: Faults<Failure>,
     delay: Mutex<Duration>,
     clock: Clock,
 }
@@ -120,9 +122,7 @@ impl AmpGateway {
         prometheus_url: impl Into<String>,
         options: Options,
     ) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = listener.local_addr()?;
-        let workspace_url = format!("http://{address}/workspaces/{}", options.workspace_id);
+        let path = format!("/workspaces/{}", options.workspace_id);
         let state = Arc::new(Workspace {
             verifier: Verifier {
                 credentials: options.credentials.clone(),
@@ -133,15 +133,14 @@ impl AmpGateway {
             prometheus_url: prometheus_url.into(),
             client: reqwest::Client::new(),
             log: Mutex::default(),
-            faults: Mutex::default(),
+            faults: Faults::default(),
             delay: Mutex::default(),
             clock: Clock::default(),
         });
         let router = Router::new().fallback(serve).with_state(Arc::clone(&state));
-        let mut server = JoinSet::new();
-        server.spawn(async move { axum::serve(listener, router).await.expect("never ends") });
+        let server = Server::route(router).await?;
         Ok(Self {
-            workspace_url,
+            workspace_url: server.url() + &path,
             state,
             _server: server,
         })
@@ -159,18 +158,17 @@ impl AmpGateway {
 
     /// Makes the next `count` rightly signed requests fail, after the failures asked for before.
     pub fn fail_next(&self, count: usize, failure: Failure) {
-        self.fail_next_of("", count, failure);
+        self.state.faults.inject(ANY, count, failure);
     }
 
-    /// Does so for the next requests whose query has `part` in it.
-    pub fn fail_next_of(&self, part: &str, count: usize, failure: Failure) {
-        let fault = (part.to_owned(), failure);
-        lock(&self.state.faults).extend(std::iter::repeat_n(fault, count));
+    /// Does so for the next requests for samples of a GPU's fields, and not for what rules record.
+    pub fn fail_next_of_fields(&self, count: usize, failure: Failure) {
+        self.state.faults.inject(FIELDS, count, failure);
     }
 
     /// Takes back all failures that have not happened yet.
     pub fn recover(&self) {
-        lock(&self.state.faults).clear();
+        self.state.faults.clear();
     }
 
     /// Makes every answer take this much longer.
@@ -251,15 +249,6 @@ impl Workspace {
         )
     }
 
-    fn next_fault(&self, logged: &Logged) -> Option<Failure> {
-        let mut faults = lock(&self.faults);
-        let is_meant = |(part, _): &(String, Failure)| {
-            part.is_empty() || logged.parameter("query").contains(part)
-        };
-        let next = faults.iter().position(is_meant)?;
-        faults.remove(next).map(|(_, failure)| failure)
-    }
-
     fn begin(&self, parts: &Parts, body: &[u8]) -> (usize, Logged) {
         let request = sigv4::Request::new(parts, body);
         let refusal = self.verifier.verify(&request, self.clock.now()).err();
@@ -293,7 +282,10 @@ async fn serve(State(workspace): State<Arc<Workspace>>, request: Request) -> Res
 
     let fault = match logged.refusal {
         Some(_) => None,
-        None => workspace.next_fault(&logged),
+        None => {
+            let of_fields = logged.parameter("query").contains("DCGM_");
+            workspace.faults.next(if of_fields { FIELDS } else { ANY })
+        }
     };
     let answer = match fault
         .as_ref()
@@ -330,8 +322,4 @@ fn workspace_id(path: &str) -> &str {
     path.strip_prefix("/workspaces/")
         .and_then(|rest| rest.split('/').next())
         .unwrap_or_default()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nobody panics while holding this lock")
 }

@@ -19,13 +19,14 @@ mod store;
 mod wire;
 
 use std::fmt;
-use std::iter::repeat_n;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+
+use crate::doubles::faults::{ANY, lock};
 
 pub use api::StatisticSet;
 pub use failure::Failure;
@@ -104,7 +105,7 @@ impl CloudWatch {
 
     /// Answers the next `times` PutMetricData requests with a failure.
     pub fn fail_next(&self, times: usize, failure: Failure) {
-        self.state().failures.extend(repeat_n(failure, times));
+        self.state().failures.inject(ANY, times, failure);
     }
 
     /// Answers, from now on, every request that holds a datum this is true for with a failure.
@@ -130,7 +131,7 @@ impl CloudWatch {
     }
 
     fn state(&self) -> MutexGuard<'_, server::State> {
-        server::lock(&self.state)
+        lock(&self.state)
     }
 }
 

@@ -1,7 +1,6 @@
 //! The HTTP side: which operation, who may, what is kept.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -18,6 +17,7 @@ use super::failure::{Failure, Refusal};
 use super::store::{Datum, Store};
 use super::wire::{NoOutput, Protocol, header, unpack};
 use super::{Outcome, PutRequest, limits, reads};
+use crate::doubles::faults::{ANY, Faults, lock};
 
 /// Far over what is accepted, so that a body that is too long is refused by the limit, not by HTTP.
 const LONGEST_READ_BYTES: usize = 64 << 20;
@@ -28,7 +28,7 @@ type Predicate = Box<dyn Fn(&Datum) -> bool + Send>;
 pub(super) struct State {
     pub(super) store: Store,
     pub(super) requests: Vec<PutRequest>,
-    pub(super) failures: VecDeque<Failure>,
+    pub(super) failures: Faults<Failure>,
     pub(super) refused: Vec<(Predicate, Failure)>,
     pub(super) delay: Duration,
     pub(super) now: Option<SystemTime>,
@@ -43,7 +43,7 @@ impl State {
 
     /// All of a request's datums, or none.
     fn put(&mut self, datums: Result<Vec<Datum>, Refusal>) -> Result<(), Refusal> {
-        if let Some(failure) = self.failures.pop_front() {
+        if let Some(failure) = self.failures.next(ANY) {
             return Err(failure.into());
         }
         let datums = datums?;
@@ -57,11 +57,6 @@ impl State {
 }
 
 type Shared = Arc<Mutex<State>>;
-
-/// The state, also after a test's own assertion failed while it held it.
-pub(super) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 pub(super) async fn serve(listener: TcpListener, state: Shared, stopped: oneshot::Receiver<()>) {
     let app = Router::new().fallback(move |request| answer(Arc::clone(&state), request));

@@ -8,12 +8,14 @@ mod release;
 use std::{
     fmt::Write as _,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
 use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
-use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::doubles::faults::lock;
+use crate::doubles::server::Server;
 
 pub use self::{
     field::Field,
@@ -64,9 +66,8 @@ struct Override {
 #[derive(Debug)]
 pub struct DcgmExporter {
     node: Arc<Node>,
-    address: SocketAddr,
+    server: Server,
     state: Arc<Shared>,
-    _server: JoinSet<()>,
 }
 
 #[derive(Debug, Default)]
@@ -82,19 +83,14 @@ impl DcgmExporter {
     /// # Errors
     /// There is no port to listen on.
     pub async fn start(node: Node) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = listener.local_addr()?;
         let (node, state) = (Arc::new(node), Arc::new(Shared::default()));
         let router = Router::new()
             .route("/metrics", get(metrics))
             .with_state((Arc::clone(&node), Arc::clone(&state)));
-        let mut server = JoinSet::new();
-        server.spawn(async move { axum::serve(listener, router).await.expect("never ends") });
         Ok(Self {
             node,
-            address,
+            server: Server::route(router).await?,
             state,
-            _server: server,
         })
     }
 
@@ -105,7 +101,7 @@ impl DcgmExporter {
 
     /// Where it listens, `127.0.0.1:<port>`.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
     }
 
     /// From now on prints this for a GPU's field, whether it is one that is shown by default or not: `NaN`,
@@ -245,8 +241,4 @@ fn read(
         printed,
         measured,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nobody panics while holding this lock")
 }

@@ -1,9 +1,7 @@
 //! Grafana's HTTP API as of versions 8 to 13, as far as data sources, folders and dashboards go. Paths in comments are
 //! those of <https://github.com/grafana/grafana>.
 
-pub mod faults;
 mod library;
-pub(crate) mod server;
 mod store;
 
 use std::{
@@ -24,12 +22,10 @@ use axum::{
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use self::{
-    faults::{Faults, lock},
-    library::Library,
-    server::{Server, Service, json as answer},
-    store::{Refusal, Store},
-};
+use self::library::Library;
+use self::store::{Refusal, Store};
+use crate::doubles::faults::{Faults, lock};
+use crate::doubles::server::{Server, Service, json as answer};
 
 /// The plugin that signs requests to AMP.
 pub const AMP_PLUGIN: &str = "grafana-amazonprometheus-datasource";
@@ -321,6 +317,8 @@ impl Tokens {
 }
 
 impl Service for State {
+    type Error = u16;
+
     fn operation(&self, parts: &Parts) -> String {
         let path = parts.uri.path();
         let path: Vec<&str> = path.split('/').skip(2).collect();
@@ -358,7 +356,7 @@ impl Service for State {
         }
     }
 
-    fn failure(&self, status: u16) -> Response {
+    fn failure(&self, _operation: &str, status: u16) -> Response {
         let mut failure = answer(status, &json!({"message": format!("fault {status}")}));
         if failure.status().is_redirection() {
             // pkg/middleware/auth.go, notAuthorized

@@ -23,11 +23,9 @@ use self::{
     credentials::{Credentials, Page},
     permissions::Permissions,
 };
-use crate::doubles::grafana::{
-    Grafana,
-    faults::{Faults, lock},
-    server::{Server, Service, json as answer},
-};
+use crate::doubles::faults::{Faults, lock};
+use crate::doubles::grafana::Grafana;
+use crate::doubles::server::{Server, Service, json as answer};
 use crate::doubles::sigv4::{self, Verifier};
 use crate::lambda::REGION;
 
@@ -296,6 +294,8 @@ impl Exception {
 }
 
 impl Service for State {
+    type Error = u16;
+
     fn operation(&self, parts: &Parts) -> String {
         let path = segments(parts);
         operation(parts.method.as_str(), &borrowed(&path))
@@ -324,7 +324,7 @@ impl Service for State {
         }
     }
 
-    fn failure(&self, status: u16) -> Response {
+    fn failure(&self, _operation: &str, status: u16) -> Response {
         Exception::of_status(status).response()
     }
 

@@ -1,4 +1,4 @@
-//! What the doubles of this folder's services have in common: a loopback server with faults.
+//! What the doubles have in common: a loopback server, and services with faults.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
@@ -19,14 +19,17 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// A service under test's eyes.
 pub(crate) trait Service: Send + Sync + 'static {
+    /// An error of it.
+    type Error: Clone + Send;
+
     /// What a request asks for, by the name that faults go by.
     fn operation(&self, parts: &Parts) -> String;
     /// Does it.
     fn serve(&self, parts: &Parts, body: &Bytes) -> Response;
-    /// The answer to a request that fails with `status`.
-    fn failure(&self, status: u16) -> Response;
+    /// The answer to a request of `operation` that fails.
+    fn failure(&self, operation: &str, error: Self::Error) -> Response;
     /// Faults to come.
-    fn faults(&self) -> &Faults;
+    fn faults(&self) -> &Faults<Fault<Self::Error>>;
 }
 
 /// A server on a free loopback port; stops when dropped.
@@ -38,15 +41,23 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start<S: Service>(service: Arc<S>) -> anyhow::Result<Self> {
+        let router = Router::new().fallback(answer::<S>).with_state(service);
+        Self::route(router).await
+    }
+
+    pub(crate) async fn route(router: Router) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let router = Router::new().fallback(answer::<S>).with_state(service);
         let task = tokio::spawn(async move {
             axum::serve(listener, router)
                 .await
                 .expect("a server never ends by itself");
         });
         Ok(Self { address, task })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn url(&self) -> String {
@@ -63,12 +74,13 @@ impl Drop for Server {
 async fn answer<S: Service>(State(service): State<Arc<S>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, MAX_BODY_BYTES).await.unwrap_or_default();
-    match service.faults().next(&service.operation(&parts)) {
+    let operation = service.operation(&parts);
+    match service.faults().next(&operation) {
         None => service.serve(&parts, &body),
-        Some(Fault::Status(status)) => service.failure(status),
-        Some(Fault::StatusAfter(status)) => {
+        Some(Fault::Status(error)) => service.failure(&operation, error),
+        Some(Fault::StatusAfter(error)) => {
             service.serve(&parts, &body);
-            service.failure(status)
+            service.failure(&operation, error)
         }
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::HangAfter) => {
