@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Packages the stack: built functions and templates go to S3, templates ready to deploy come back.
 
-    package.py --bucket BUCKET [--build target/lambda] [--output build/package]
+    package.py --bucket BUCKET [--build target/lambda] [--output build/package] [--xid-overrides FILE]
 
 Leaves the templates that a stack can be made of in the output folder; the others are parts of
 them. The same build gives the same zips, so nothing is uploaded or redeployed without a change.
@@ -10,14 +10,27 @@ them. The same build gives the same zips, so nothing is uploaded or redeployed w
 import argparse
 import hashlib
 import pathlib
+import re
 import subprocess
 import sys
 import zipfile
 
+import rules
+
 INFRA = pathlib.Path(__file__).resolve().parent
-ENTRY_POINTS = ("parallelcluster-infrastructure.yaml", "monitoring.yaml", "metrics.yaml", "alarms.yaml")
-TEMPLATES = (*ENTRY_POINTS, "network.yaml", "prometheus.yaml", "grafana.yaml")
+ENTRY_POINTS = (
+    "parallelcluster-infrastructure.yaml",
+    "monitoring.yaml",
+    "metrics.yaml",
+    "alarms.yaml",
+    "health.yaml",
+    "efficiency.yaml",
+)
+TEMPLATES = (*ENTRY_POINTS, "network.yaml", "topic.yaml", "prometheus.yaml", "grafana.yaml")
 FUNCTIONS = ("dcgm-to-cloudwatch", "grafana-datasource-setup")
+
+# A comment that names a text of rules/, and what stands there until it is put in.
+MARK = re.compile(r"(?P<indent> +)# rules/(?P<name>[a-z.]+) .*: package\.py puts .*\n(?:(?P=indent).*\n)+")
 
 # e_machine of the ELF header -> Lambda's name of the architecture
 ARCHITECTURES = {0x3E: "x86_64", 0xB7: "arm64"}
@@ -34,7 +47,7 @@ def main():
             write_zip(binary, stage / f"{name}.zip")
         revision = digest(stage / "grafana-datasource-setup.zip")
         for template in TEMPLATES:
-            text = (INFRA / template).read_text()
+            text = put_rules_in((INFRA / template).read_text(), arguments.xid_overrides)
             (stage / template).write_text(stamp(text, architecture, revision))
         for template in ENTRY_POINTS:
             package(stage / template, arguments.output / template, arguments.bucket)
@@ -48,7 +61,19 @@ def parse_arguments():
     parser.add_argument("--bucket", required=True, help="S3 bucket in the region of the stack")
     parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("target/lambda"))
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("build/package"))
+    parser.add_argument("--xid-overrides", type=pathlib.Path, metavar="FILE", help="classes of XIDs, see infra/rules.py")
     return parser.parse_args()
+
+
+def put_rules_in(text, xid_overrides):
+    """The template with the texts that its marks stand for, each at the mark's indentation."""
+
+    def put(match):
+        name, indent = match["name"], match["indent"]
+        body = rules.definition() if name == "alertmanager.yaml" else rules.render(name, None, xid_overrides)
+        return "".join(f"{indent}{line}" if line.strip() else line for line in body.splitlines(keepends=True))
+
+    return MARK.sub(put, text)
 
 
 def common_architecture(binaries):

@@ -3,6 +3,7 @@
 
     rules.py render health                         with ${…} for CloudFormation's Fn::Sub
     rules.py render health --set ClusterName=p5en  for a Prometheus of one's own
+    rules.py alertmanager --set AlarmTopicArn=… --set GpuEventsTopicArn=…   what to put into a workspace of one's own
     rules.py check                                 promtool's check and tests, and Amazon Managed Prometheus' limits
 
 In the sources, {GPUS}, {TARGETS} and {OURS} are label matchers, NODE(…), GPU(…) and XID_…(…) stand for PromQL
@@ -38,19 +39,22 @@ DEFAULTS = {
 }
 SETTINGS = ("ClusterName", *DEFAULTS)
 
+# What the Alert Manager definition refers to.
+TOPICS = ("AlarmTopicArn", "GpuEventsTopicArn")
+
 # https://docs.aws.amazon.com/prometheus/latest/userguide/AMP_quotas.html
 MAX_RULES_IN_GROUP = 20
 MAX_BYTES = 40_000
 
 MATCHERS = {
-    "GPUS": 'gpu!="",cluster=~"${ClusterName}|"',
-    "TARGETS": 'cluster=~"${ClusterName}|"',
-    "OURS": 'cluster="${ClusterName}"',
+    "GPUS": "gpu!='',cluster=~'${ClusterName}|'",
+    "TARGETS": "cluster=~'${ClusterName}|'",
+    "OURS": "cluster='${ClusterName}'",
 }
 # The first label that names the node, as INSTANCE_ID_LABELS of dcgm-to-cloudwatch has them, without its port.
 NODE = (
-    'label_replace(label_join({}, "instance_id",";","instance_id","InstanceId","Hostname","hostname","instance"),'
-    '"instance_id","$1","instance_id","(?:(?:localhost)?;)*([^;:]+).*")'
+    "label_replace(label_join({}, 'instance_id',';','instance_id','InstanceId','Hostname','hostname','instance'),"
+    "'instance_id','$1','instance_id','(?:(?:localhost)?;)*([^;:]+).*')"
 )
 GPU = "max by (instance_id, gpu, UUID) (NODE({}))"
 
@@ -81,6 +85,15 @@ def parse_arguments():
     )
     command.add_argument("--output", type=pathlib.Path, metavar="FILE", help="write there instead of printing")
     command.set_defaults(run=print_rules)
+    definition = commands.add_parser("alertmanager", help="print the Alert Manager definition")
+    definition.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"put a value in. Without any, ${{NAME}} stays. Names: {', '.join(TOPICS)}",
+    )
+    definition.set_defaults(run=print_definition)
     check = commands.add_parser("check", help="promtool's check and tests, and Amazon Managed Prometheus' limits")
     check.add_argument("--promtool", default=default_promtool(), help="the program, %(default)s")
     check.set_defaults(run=run_checks)
@@ -122,6 +135,20 @@ def read_settings(pairs):
     return settings
 
 
+def print_definition(arguments):
+    text = definition()
+    if arguments.set:
+        topics = dict(pair.partition("=")[::2] for pair in arguments.set)
+        if set(topics) != set(TOPICS):
+            raise ValueError(f"--set {' '.join(arguments.set)}: expected a value for each of {', '.join(TOPICS)}")
+        for name, arn in topics.items():
+            if not re.fullmatch(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}", arn):
+                raise ValueError(f'{name}="{arn}": expected a topic\'s ARN such as arn:aws:sns:us-east-2:123456789012:operations')
+            text = text.replace("${" + name + "}", arn)
+        text = text.replace("${AWS::Region}", topics["AlarmTopicArn"].split(":")[3])
+    sys.stdout.write(text)
+
+
 def run_checks(arguments):
     with tempfile.TemporaryDirectory() as folder:
         for file in FILES:
@@ -147,7 +174,7 @@ def check_limits(file, text):
     size = len(text.encode())
     if size > MAX_BYTES:
         raise ValueError(f"the rules of {file} have {size} bytes: a template takes {MAX_BYTES} of them")
-    for group in re.split(r"^  - name: ", text, flags=re.MULTILINE)[1:]:
+    for group in re.split(r"^- name: ", text, flags=re.MULTILINE)[1:]:
         count = len(re.findall(r"^ *- (?:record|alert):", group, flags=re.MULTILINE))
         if count > MAX_RULES_IN_GROUP:
             raise ValueError(f"group {group.split()[0]} has {count} rules: at most {MAX_RULES_IN_GROUP}")
@@ -172,11 +199,23 @@ def render(file, settings, xid_overrides=None):
     return text
 
 
+def definition():
+    """The Alert Manager definition, with ${…} for CloudFormation."""
+    text = (SOURCES / "alertmanager.yaml").read_text()
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+
+
 def groups_of(path):
     """The groups of a file, without its comments."""
     lines = path.read_text().splitlines(keepends=True)
     lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return "".join(lines).removeprefix("groups:\n")
+    return "".join(map(dedent, lines)).removeprefix("groups:\n")
+
+
+def dedent(line):
+    """Takes off the indentation that YAML does not need: a template has little room."""
+    indent = len(line) - len(line.lstrip(" "))
+    return line[min(indent, 4) if indent >= 6 else min(indent, 2) :]
 
 
 def expand_all(text, xids):
@@ -268,7 +307,11 @@ def matcher(xids, conditions):
 
 
 def alternatives(codes):
-    return "|".join(map(str, sorted(codes)))
+    """A regular expression of these codes, which share what comes before their last digit: 79|14[456789]|150."""
+    digits = {}
+    for code in sorted(codes):
+        digits.setdefault(str(code)[:-1], []).append(str(code)[-1])
+    return "|".join(f"{rest}{ends[0]}" if len(ends) == 1 else f"{rest}[{''.join(ends)}]" for rest, ends in digits.items())
 
 
 def labels_of_class(xids):
