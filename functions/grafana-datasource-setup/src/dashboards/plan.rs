@@ -8,8 +8,10 @@ use crate::grafana::{DataSource, SavedDashboard};
 use crate::reconcile::Action;
 
 /// The same files can be imported into Grafana by hand.
-const FILES: [&str; 3] = [
+const FILES: [&str; 5] = [
     include_str!("../../../../infra/dashboards/cluster.json"),
+    include_str!("../../../../infra/dashboards/health.json"),
+    include_str!("../../../../infra/dashboards/efficiency.json"),
     include_str!("../../../../infra/dashboards/node.json"),
     include_str!("../../../../infra/dashboards/pipeline.json"),
 ];
