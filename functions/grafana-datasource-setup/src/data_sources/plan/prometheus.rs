@@ -72,6 +72,8 @@ fn created(wanted: &Wanted, source_type: &str, default: Option<&str>) -> DataSou
     sign_for(&mut source, wanted, source_type);
     // A query can be longer than a URL. In an adopted data source the person's choice stays.
     source.set("httpMethod", "POST");
+    // Grafana's alert list shows the workspace's own rules and alerts.
+    source.set("manageAlerts", true);
     let mark = Mark {
         previous_default: default.map(str::to_owned),
         stack: wanted.stack.clone(),
@@ -204,7 +206,7 @@ mod tests {
                 "user": "", "database": "", "basicAuth": false, "basicAuthUser": "",
                 "withCredentials": false, "version": 0,
                 "jsonData": {
-                    "httpMethod": "POST", "sigV4Auth": true, "sigV4AuthType": "ec2_iam_role",
+                    "httpMethod": "POST", "manageAlerts": true, "sigV4Auth": true, "sigV4AuthType": "ec2_iam_role",
                     "sigV4Region": "us-east-2",
                     "grafanaDatasourceSetup":
                         {"made": true, "uid": "amp", "previousDefault": "loki"},
