@@ -133,9 +133,10 @@ build-here:
 	@$(MAKE) build ARCH=$(HOST_ARCH)
 
 .PHONY: lint
-lint: tools ## The quick lint gates: rustfmt, templates, shell scripts, clippy, rustdoc
+lint: tools ## The quick lint gates: rustfmt, templates, rules, shell scripts, clippy, rustdoc
 	cargo fmt --all --check
 	cfn-lint
+	python3 infra/rules.py check
 	shellcheck infra/parallelcluster/*.sh $(PROMETHEUS_INSTALL) .ci/run
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
@@ -163,10 +164,10 @@ PAYLOAD ?= {}
 needed = $(error $(1) is needed: make $(MAKECMDGOALS) $(1)=$(2))
 
 .PHONY: package
-package: ## Builds, uploads and packages the stack to build/package [BUCKET= REGION= ARCH=arm64]
+package: ## Builds, uploads and packages the stack to build/package [BUCKET= REGION= ARCH=arm64 XID_OVERRIDES=file]
 	@: "$(BUCKET)" "$(REGION)"
 	@$(MAKE) build ARCH=$(DEPLOY_ARCH)
-	AWS_DEFAULT_REGION="$(REGION)" python3 infra/package.py --bucket "$(BUCKET)"
+	AWS_DEFAULT_REGION="$(REGION)" python3 infra/package.py --bucket "$(BUCKET)" $(if $(XID_OVERRIDES),--xid-overrides "$(XID_OVERRIDES)")
 
 .PHONY: deploy
 deploy: ## Deploys or updates the stack [STACK= CLUSTER= REGION= BUCKET= ARCH=arm64 PARAMETERS="Name=Value …"]

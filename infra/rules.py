@@ -151,6 +151,7 @@ def print_definition(arguments):
 
 def run_checks(arguments):
     with tempfile.TemporaryDirectory() as folder:
+        check_runbook()
         for file in FILES:
             check_limits(file, render(file, None, arguments.xid_overrides))
             rules = pathlib.Path(folder) / f"{file}.yaml"
@@ -181,6 +182,20 @@ def check_limits(file, text):
     for selector in re.findall(r"\{[^{}$]*(?:\$\{ClusterName\}[^{}$]*)*\}", text):
         if re.search(r'[a-zA-Z_]!?[=~]', selector) and "cluster=" not in selector:
             raise ValueError(f"the selector {selector} is not bound to the cluster")
+
+
+def check_runbook():
+    """Every alert leads to a heading of docs/health.md."""
+    headings = re.findall(r"^## (.+)$", (SOURCES.parent.parent / "docs/health.md").read_text(), flags=re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    for path in sorted(SOURCES.glob("[!a]*.yaml")):
+        text = path.read_text()
+        wanted = re.findall(r"\$\{RunbookUrl\}#([a-z-]+)", text)
+        if "reReplaceAll" in text:
+            wanted += [reason.lower().replace(" ", "-") for reason in re.findall(r"labels: \{reason: ([^,]+),", text)]
+        for anchor in wanted:
+            if anchor not in anchors:
+                raise ValueError(f"{path.name}: docs/health.md has no heading {anchor}")
 
 
 # ---- Rendering
