@@ -6,8 +6,8 @@
     rules.py alertmanager --set AlarmTopicArn=… --set GpuEventsTopicArn=…   what to put into a workspace of one's own
     rules.py check                                 promtool's check and tests, and Amazon Managed Prometheus' limits
 
-In the sources, {GPUS}, {TARGETS} and {OURS} are label matchers, NODE(…), GPU(…) and XID_…(…) stand for PromQL
-that would be the same everywhere, and the classes of XIDs come from rules/xid.csv.
+In the sources, {GPUS}, {TARGETS} and {OURS} are label matchers, NODE(…), GPU(…) and XID_…(…) stand for
+PromQL that would be the same everywhere, and the classes of XIDs come from rules/xid.csv.
 """
 
 import argparse
@@ -81,7 +81,8 @@ def parse_arguments():
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help=f"put a value in; the others get their defaults. Without any, ${{NAME}} stays. Names: {', '.join(SETTINGS)}",
+        help="put a value in; the others get their defaults. Without any, ${NAME} stays. "
+        f"Names: {', '.join(SETTINGS)}",
     )
     command.add_argument("--output", type=pathlib.Path, metavar="FILE", help="write there instead of printing")
     command.set_defaults(run=print_rules)
@@ -98,7 +99,12 @@ def parse_arguments():
     check.add_argument("--promtool", default=default_promtool(), help="the program, %(default)s")
     check.set_defaults(run=run_checks)
     for each in (command, check):
-        each.add_argument("--xid-overrides", type=pathlib.Path, metavar="FILE", help="rows of the form of rules/xid.csv, which replace the codes they name")
+        each.add_argument(
+            "--xid-overrides",
+            type=pathlib.Path,
+            metavar="FILE",
+            help="rows of the form of rules/xid.csv, which replace the codes they name",
+        )
     return parser.parse_args()
 
 
@@ -127,6 +133,8 @@ def read_settings(pairs):
         name, equals, value = pair.partition("=")
         if not equals or name not in SETTINGS:
             raise ValueError(f'--set "{pair}": expected NAME=VALUE with a name of {", ".join(SETTINGS)}')
+        if name not in ("ClusterName", "RunbookUrl", "DashboardUrl") and not re.fullmatch(r"\d+(\.\d+)?", value):
+            raise ValueError(f'{name}="{value}": expected a number')
         settings[name] = value
     if "ClusterName" not in settings:
         raise ValueError("--set ClusterName=… is missing: rules are made for one cluster")
@@ -143,7 +151,7 @@ def print_definition(arguments):
             raise ValueError(f"--set {' '.join(arguments.set)}: expected a value for each of {', '.join(TOPICS)}")
         for name, arn in topics.items():
             if not re.fullmatch(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}", arn):
-                raise ValueError(f'{name}="{arn}": expected a topic\'s ARN such as arn:aws:sns:us-east-2:123456789012:operations')
+                raise ValueError(f'{name}="{arn}": expected an ARN such as arn:aws:sns:us-east-2:123456789012:operations')
             text = text.replace("${" + name + "}", arn)
         text = text.replace("${AWS::Region}", topics["AlarmTopicArn"].split(":")[3])
     sys.stdout.write(text)
@@ -291,7 +299,8 @@ def read_table(path):
             ("shared", ("", "software")),
         ):
             if row[column] not in allowed:
-                raise ValueError(f'{path.name}: {row["codes"]}: {column}="{row[column]}": expected one of {", ".join(sorted(allowed))}')
+                expected = ", ".join(filter(None, sorted(allowed)))
+                raise ValueError(f'{path.name}: {row["codes"]}: {column}="{row[column]}": expected one of {expected}')
         for code in codes_of(row["codes"], path):
             if code in xids:
                 raise ValueError(f"{path.name}: XID {code} has two rows")
@@ -337,7 +346,8 @@ def labels_of_class(xids):
 def labels_of_again(xids):
     """The action for a code that came again. It is critical unless a first time is a program's fault."""
     text = add_labels("{}", xids, "action", lambda row: row["again"], skipped={""})
-    return add_labels(text, xids, "severity", lambda row: "warning" if row["severity"] == "info" else "critical", skipped=())
+    severity = {"info": "warning", "warning": "critical", "critical": "critical"}
+    return add_labels(text, xids, "severity", lambda row: severity[row["severity"]], skipped=())
 
 
 def add_labels(text, xids, label, value_of, skipped):
@@ -362,10 +372,12 @@ def xid_words(xids):
 
 def action_words(xids, names):
     """A template for the words of $labels.action: of these actions, or of those in a column of the XIDs."""
-    wanted = {row[names] for row in xids.values() if row["action"] not in ("ignore", "restart_app")} if names == "action" else (
-        {row[names] for row in xids.values()} if names == "again" else set(names.split(","))
-    )
-    return chain("action", [([f'"{action}"'], words) for action, words in read_actions().items() if action in wanted], "See the runbook.")
+    if names in COLUMNS:
+        wanted = {row[names] for row in xids.values()}
+    else:
+        wanted = set(names.split(","))
+    cases = [([f'"{action}"'], words) for action, words in read_actions().items() if action in wanted]
+    return chain("action", cases, "See the runbook.")
 
 
 def chain(label, cases, otherwise):
