@@ -160,6 +160,7 @@ def print_definition(arguments):
 def run_checks(arguments):
     with tempfile.TemporaryDirectory() as folder:
         check_runbook()
+        check_definition(definition())
         for file in FILES:
             check_limits(file, render(file, None, arguments.xid_overrides))
             rules = pathlib.Path(folder) / f"{file}.yaml"
@@ -184,12 +185,25 @@ def check_limits(file, text):
     if size > MAX_BYTES:
         raise ValueError(f"the rules of {file} have {size} bytes: a template takes {MAX_BYTES} of them")
     for group in re.split(r"^- name: ", text, flags=re.MULTILINE)[1:]:
+        if "\n  interval: 1m\n" not in group:
+            raise ValueError(f"group {group.split()[0]}: expected an interval of 1m, which its conditions count on")
         count = len(re.findall(r"^ *- (?:record|alert):", group, flags=re.MULTILINE))
         if count > MAX_RULES_IN_GROUP:
             raise ValueError(f"group {group.split()[0]} has {count} rules: at most {MAX_RULES_IN_GROUP}")
     for selector in re.findall(r"\{[^{}$]*(?:\$\{ClusterName\}[^{}$]*)*\}", text):
         if re.search(r'[a-zA-Z_]!?[=~]', selector) and "cluster=" not in selector:
             raise ValueError(f"the selector {selector} is not bound to the cluster")
+
+
+def check_definition(text):
+    """Alert Manager there takes SNS receivers with a region and without an address of their own.
+    https://docs.aws.amazon.com/prometheus/latest/userguide/AMP-alertmanager-config.html"""
+    receivers = text.count("- topic_arn: ")
+    for words, count in (("region: ${AWS::Region}", receivers), ("send_resolved: true", receivers), ("api_url", 0)):
+        if text.count(words) != count:
+            raise ValueError(f"alertmanager.yaml: expected {words!r} {count} times")
+    if set(re.findall(r"\$\{([^}]*)\}", text)) != {*TOPICS, "AWS::Region"}:
+        raise ValueError(f"alertmanager.yaml: expected references to {', '.join(TOPICS)} and AWS::Region")
 
 
 def check_runbook():
