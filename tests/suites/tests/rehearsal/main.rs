@@ -10,6 +10,7 @@
     reason = "helpers of tests, where a panic is the failure"
 )]
 
+mod illness;
 mod nodes;
 mod people_and_dashboards;
 mod world;

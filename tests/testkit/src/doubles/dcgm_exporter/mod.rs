@@ -5,14 +5,18 @@ mod field;
 mod node;
 mod release;
 
-use std::{
-    fmt::Write as _,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
-use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 
 use crate::doubles::faults::lock;
 use crate::doubles::server::Server;
@@ -54,12 +58,30 @@ pub struct Scrape {
     pub readings: Vec<Reading>,
 }
 
-/// A fault of one GPU: what the exporter prints in place of the reading.
+/// A series of one GPU that shows something else than the reading: its field, GPU and further labels.
+type Faulty = (&'static str, u32, String);
+
+/// What a faulty series shows.
 #[derive(Clone, Debug)]
-struct Override {
-    field: &'static str,
-    gpu: u32,
-    printed: String,
+enum Shown {
+    Text(String),
+    /// A counter that goes up, by so much a second.
+    Rising {
+        since: SystemTime,
+        per_second: f64,
+    },
+}
+
+impl Shown {
+    fn printed(&self, at: SystemTime) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Rising { since, per_second } => {
+                let seconds = at.duration_since(*since).unwrap_or_default().as_secs_f64();
+                format!("{:.0}", seconds * per_second)
+            }
+        }
+    }
 }
 
 /// A running exporter; dropping it ends it, as a node that dies.
@@ -72,7 +94,9 @@ pub struct DcgmExporter {
 
 #[derive(Debug, Default)]
 struct Shared {
-    overrides: Mutex<Vec<Override>>,
+    faults: Mutex<BTreeMap<Faulty, Shown>>,
+    lost: Mutex<BTreeSet<u32>>,
+    is_down: AtomicBool,
     more_lines: Mutex<String>,
     scrapes: Mutex<Vec<Scrape>>,
 }
@@ -107,12 +131,37 @@ impl DcgmExporter {
     /// From now on prints this for a GPU's field, whether it is one that is shown by default or not: `NaN`,
     /// `9223372036854775794` and other blanks of DCGM, or any number.
     pub fn print_instead(&self, field: Field, gpu: u32, printed: &str) {
-        let printed = printed.to_owned();
-        lock(&self.state.overrides).push(Override {
-            field: field.name,
-            gpu,
-            printed,
-        });
+        self.print_labelled(field, gpu, "", printed);
+    }
+
+    /// The same for a series with more labels, such as `xid="79"`.
+    pub fn print_labelled(&self, field: Field, gpu: u32, labels: &str, printed: &str) {
+        let faulty = (field.name, gpu, labels.to_owned());
+        lock(&self.state.faults).insert(faulty, Shown::Text(printed.to_owned()));
+    }
+
+    /// From now on a GPU's counter goes up from 0, by so much a second.
+    pub fn count_up(&self, field: Field, gpu: u32, per_second: f64) {
+        let since = SystemTime::now();
+        let shown = Shown::Rising { since, per_second };
+        lock(&self.state.faults).insert((field.name, gpu, String::new()), shown);
+    }
+
+    /// The driver no longer shows the GPU.
+    pub fn lose(&self, gpu: u32) {
+        lock(&self.state.lost).insert(gpu);
+    }
+
+    /// Scrapes fail.
+    pub fn go_down(&self) {
+        self.state.is_down.store(true, Relaxed);
+    }
+
+    /// What a reboot of the node mends: everything.
+    pub fn reboot(&self) {
+        lock(&self.state.faults).clear();
+        lock(&self.state.lost).clear();
+        self.state.is_down.store(false, Relaxed);
     }
 
     /// From now on prints this line as well, such as a series with labels no real GPU has.
@@ -164,43 +213,50 @@ pub fn scrape_config(exporters: &[DcgmExporter], interval: Duration) -> String {
     config
 }
 
-async fn metrics(State((node, state)): State<(Arc<Node>, Arc<Shared>)>) -> impl IntoResponse {
+async fn metrics(State((node, state)): State<(Arc<Node>, Arc<Shared>)>) -> Response {
     let at = SystemTime::now();
-    let overrides = lock(&state.overrides).clone();
-    let (mut text, readings) = render(&node, &overrides, at);
+    if state.is_down.load(Relaxed) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let (mut text, readings) = render(&node, &state, at);
     text.push_str(&lock(&state.more_lines));
     lock(&state.scrapes).push(Scrape { at, readings });
-    (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        text,
-    )
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }
 
-fn render(node: &Node, overrides: &[Override], at: SystemTime) -> (String, Vec<Reading>) {
-    let all_series = node.series();
+fn render(node: &Node, state: &Shared, at: SystemTime) -> (String, Vec<Reading>) {
+    let (faults, lost) = (lock(&state.faults), lock(&state.lost));
+    let mut all_series = node.series();
+    all_series.retain(|series| !lost.contains(&series.gpu));
     let (mut text, mut readings) = (String::new(), Vec::new());
     for (field, is_default) in fields() {
+        let is_shown = (is_default || node.shows_health)
+            && (!field.is_event || is_default && node.release.shows_no_event());
         let exported = node.release.exported(field);
-        let mut head = Some(());
-        for series in &all_series {
-            let mut faults = overrides.iter().rev();
-            let fault = faults.find(|o| o.field == field.name && o.gpu == series.gpu);
-            let is_shown = (is_default || node.shows_health)
-                && (!field.is_event || is_default && node.release.shows_no_event());
-            if fault.is_none() && !is_shown {
-                continue;
-            }
-            if head.take().is_some() {
+        let mut write = |labels: &str, more: &str, reading: Reading| {
+            if readings
+                .last()
+                .is_none_or(|last: &Reading| last.field != field)
+            {
                 field.write_head(&exported, &mut text);
             }
-            let reading = read(node, field, series, fault, at);
-            let (name, labels, printed) = (exported.name, &series.labels, &reading.printed);
-            writeln!(text, "{name}{{{labels}}} {printed}")
+            let comma = if more.is_empty() { "" } else { "," };
+            let (name, printed) = (exported.name, &reading.printed);
+            writeln!(text, "{name}{{{labels}{comma}{more}}} {printed}")
                 .expect("a string takes all that is written");
             readings.push(reading);
+        };
+        for series in &all_series {
+            let is_meant = |(of, gpu, _): &&Faulty| *of == field.name && *gpu == series.gpu;
+            let faulty: Vec<_> = faults.keys().filter(is_meant).collect();
+            if faulty.is_empty() && is_shown {
+                write(&series.labels, "", read(node, field, series, at));
+            }
+            for faulty in faulty {
+                let reading = misread(node, field, series, faults[faulty].printed(at));
+                write(&series.labels, &faulty.2, reading);
+            }
         }
     }
     (text, readings)
@@ -215,30 +271,26 @@ fn fields() -> impl Iterator<Item = (Field, bool)> {
         .chain(health)
 }
 
-fn read(
-    node: &Node,
-    field: Field,
-    series: &Series,
-    fault: Option<&Override>,
-    at: SystemTime,
-) -> Reading {
+fn read(node: &Node, field: Field, series: &Series, at: SystemTime) -> Reading {
     let exported = node.release.exported(field);
-    let (printed, measured) = match fault {
-        Some(fault) => {
-            let printed = fault.printed.clone();
-            let value = printed.parse().expect("an exporter prints numbers");
-            (printed, exported.unscaled(value))
-        }
-        None => {
-            let measured = node.load(series, field, at);
-            (exported.kind.print(exported.scaled(measured)), measured)
-        }
-    };
+    let measured = node.load(series, field, at);
+    Reading {
+        field,
+        series: series.clone(),
+        name: exported.name,
+        printed: exported.kind.print(exported.scaled(measured)),
+        measured,
+    }
+}
+
+fn misread(node: &Node, field: Field, series: &Series, printed: String) -> Reading {
+    let exported = node.release.exported(field);
+    let value = printed.parse().expect("an exporter prints numbers");
     Reading {
         field,
         series: series.clone(),
         name: exported.name,
         printed,
-        measured,
+        measured: exported.unscaled(value),
     }
 }

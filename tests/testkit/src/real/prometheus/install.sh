@@ -1,6 +1,6 @@
 #!/bin/bash
-# Puts Debian 13's prometheus and promtool into a folder, without root and without installing them:
-# Debian 12's takes the sigv4 of a remote_write and sends unsigned, as one of its patches leaves out
+# Puts Debian 13's prometheus, promtool and alertmanager into a folder, without root and without installing
+# them: Debian 12's prometheus takes the sigv4 of a remote_write and sends unsigned, as one of its patches leaves out
 # the line that puts the signer in place (91-Disable_opentelemetry.patch). apt checks the archive's
 # signature. No one version is pinned: a mirror keeps only the newest of a release.
 #
@@ -16,7 +16,7 @@ fail() {
   exit 1
 }
 
-[[ -r $KEYRING ]] || fail "this is no Debian: put prometheus and promtool 2.53 into $FOLDER yourself"
+[[ -r $KEYRING ]] || fail "this is no Debian: put prometheus and promtool 2.53 and alertmanager 0.28 into $FOLDER yourself"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -32,8 +32,13 @@ APT::Sandbox::User "";
 CONF
 export APT_CONFIG=$work/apt.conf
 apt-get update -qq
-(cd "$work" && apt-get download -qq prometheus promtool)
+(cd "$work" && apt-get download -qq prometheus promtool prometheus-alertmanager)
 for package in "$work"/*.deb; do
   dpkg-deb --extract "$package" "$work/unpacked"
 done
-mv "$work"/unpacked/usr/bin/prom{etheus,tool} "$FOLDER"
+# Make looks at prometheus, so that one comes last.
+mv "$work/unpacked/usr/bin/prometheus-alertmanager" "$FOLDER/alertmanager"
+rm -rf "$FOLDER/alertmanager-templates"
+mkdir "$FOLDER/alertmanager-templates"
+mv "$work"/unpacked/usr/share/prometheus/alertmanager/*.tmpl "$FOLDER/alertmanager-templates"
+mv "$work"/unpacked/usr/bin/prom{tool,etheus} "$FOLDER"

@@ -39,6 +39,10 @@ const DEFAULTS: &str = "global: {}\n";
 pub struct Options {
     /// Its `prometheus.yml`; empty: it scrapes nothing. `127.0.0.1:9090` in it is itself.
     pub config: String,
+    /// The content of `rules.yml`, which the configuration may name.
+    pub rules: String,
+    /// How long a sample counts; Prometheus's own five minutes if it is not given.
+    pub lookback: Option<Duration>,
     /// Loaded before it starts.
     pub history: Vec<History>,
     /// Takes samples at `/api/v1/write`.
@@ -53,6 +57,7 @@ pub struct Prometheus {
     /// Before the folder, as fields are dropped in order: a live server would write to it again.
     process: Option<Group>,
     folder: TempDir,
+    lookback: Option<Duration>,
     remote_write_receiver: bool,
     credentials: Option<Credentials>,
     port: u16,
@@ -68,8 +73,10 @@ impl Prometheus {
         for history in options.history {
             history.load(&folder.path().join("data")).await?;
         }
+        fs::write(folder.path().join("rules.yml"), options.rules)?;
         let mut prometheus = Self {
             folder,
+            lookback: options.lookback,
             remote_write_receiver: options.remote_write_receiver,
             credentials: options.credentials,
             port: 0,
@@ -167,6 +174,9 @@ impl Prometheus {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
+        if let Some(lookback) = self.lookback {
+            command.arg(format!("--query.lookback-delta={}ms", lookback.as_millis()));
+        }
         if self.remote_write_receiver {
             command.arg("--web.enable-remote-write-receiver");
         }
