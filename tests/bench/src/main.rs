@@ -22,9 +22,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Parser as _;
 
 use crate::fleet::Fleet;
-use crate::options::{HELP, Options};
+use crate::options::Options;
 use crate::table::Row;
 
 #[tokio::main]
@@ -33,14 +34,7 @@ async fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words[..] {
         ["double", ref of @ ..] => double::serve(of).await,
-        ["--help" | "-h"] => {
-            println!("{HELP}");
-            Ok(())
-        }
-        ref options => match Options::parse(options) {
-            Ok(options) => bench(&options).await,
-            Err(error) => Err(error),
-        },
+        _ => bench(&Options::parse()).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,13 +56,13 @@ fn repeats(nodes: u32, runs: usize) -> usize {
 
 async fn bench(options: &Options) -> anyhow::Result<()> {
     eprintln!("cold starts");
-    let starts = cold_start::measure(options.runs * 4).await?;
+    let starts = cold_start::measure(options.runs.get() * 4).await?;
     let mut rows = Vec::new();
     for &nodes in &options.sizes {
         progress(nodes, "loading Prometheus");
         let fleet = Fleet::start(nodes).await?;
         progress(nodes, "the six queries alone");
-        let runs = repeats(nodes, options.runs);
+        let runs = repeats(nodes, options.runs.get());
         let floor = floor::measure(&fleet, runs).await?;
         for &delay_ms in &options.delays_ms {
             let delay = Duration::from_millis(delay_ms);

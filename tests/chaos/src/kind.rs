@@ -9,7 +9,6 @@ use testkit::doubles::faults::Fault;
 use testkit::doubles::parameter_store::Failure;
 
 use crate::fault::HURRY;
-use crate::random::Random;
 use crate::world::{MINUTE, World};
 
 /// How often something fails that fails until it recovers.
@@ -107,7 +106,7 @@ impl Kind {
             }
             Kind::Killed => {
                 world.replace_function();
-                world.killer = Some(Random::new(seed));
+                world.killer = Some(fastrand::Rng::with_seed(seed));
             }
             // A slow clock signs what is too old by the services' clocks.
             Kind::ClockSlow => {

@@ -13,7 +13,6 @@ mod fault;
 mod kind;
 #[cfg(test)]
 mod operations;
-mod random;
 mod table;
 mod trial;
 mod world;
@@ -21,7 +20,7 @@ mod world;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use clap::Parser;
 use futures_util::{StreamExt as _, stream};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -29,37 +28,34 @@ use crate::fault::{FAULTS, Fault, Form};
 use crate::kind::Setting;
 use crate::trial::{Plan, Row};
 
-const HELP: &str = "\
-Breaks every part around dcgm-to-cloudwatch, one after the other, and holds every value CloudWatch has
-against every raw sample Prometheus has. Takes a few minutes.
+/// Breaks every part around dcgm-to-cloudwatch, one after the other, and holds every value CloudWatch
+/// has against every raw sample Prometheus has. Takes a few minutes.
+///
+/// `make chaos` runs it, with the arguments in CHAOS=.
+#[derive(Debug, Parser)]
+#[command(after_help = EXIT_CODES)]
+struct Options {
+    /// Parts of faults' names, as in docs/operations.md; every fault if there are none
+    #[arg(value_name = "FAULT")]
+    faults: Vec<String>,
+    /// Fewer and shorter runs, as in `make test`
+    #[arg(long)]
+    short: bool,
+    /// Chooses the moments at which the function is killed; by default it is the time
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+}
 
-Usage: chaos [--short] [--seed NUMBER] [FAULT...]   (`make chaos`; CHAOS= for the arguments)
-
-FAULT is a part of a fault's name, as in docs/operations.md. --short: fewer and shorter runs, as in
-`make test`. The seed chooses the moments at which the function is killed.
-
-Exit code: 0 nothing was lost   1 something was, or a fault could not be tried
-";
+const EXIT_CODES: &str = "\
+Exit code: 0 nothing was lost   1 something was, or a fault could not be tried   2 wrong usage";
 
 /// Most of a fault's time is waiting.
 const AT_ONCE: usize = 8;
 
-struct Options {
-    faults: Vec<&'static Fault>,
-    plan: Plan,
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments
-        .iter()
-        .any(|argument| argument == "--help" || argument == "-h")
-    {
-        println!("{}", HELP.trim_end());
-        return ExitCode::SUCCESS;
-    }
-    match chaos_unless_stopped(&arguments).await {
+    let options = Options::parse();
+    match chaos_unless_stopped(&options).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -70,18 +66,18 @@ async fn main() -> ExitCode {
 }
 
 /// Ends what it has started in any case.
-async fn chaos_unless_stopped(arguments: &[String]) -> anyhow::Result<bool> {
+async fn chaos_unless_stopped(options: &Options) -> anyhow::Result<bool> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        nothing_lost = chaos(arguments) => nothing_lost,
+        nothing_lost = chaos(options) => nothing_lost,
         _ = interrupt.recv() => anyhow::bail!("stopped"),
         _ = terminate.recv() => anyhow::bail!("stopped"),
     }
 }
 
-async fn chaos(arguments: &[String]) -> anyhow::Result<bool> {
-    let Options { faults, plan } = Options::parse(arguments)?;
+async fn chaos(options: &Options) -> anyhow::Result<bool> {
+    let (faults, plan) = options.plan()?;
     eprintln!("{} faults, seed {}", faults.len(), plan.seed);
     let (rows, complaints) = try_all(&faults, plan).await;
     println!("{}\n{}", table::table(&rows), table::NOTE);
@@ -141,30 +137,18 @@ fn groups(faults: &[&'static Fault]) -> Vec<Vec<&'static Fault>> {
 }
 
 impl Options {
-    fn parse(arguments: &[String]) -> anyhow::Result<Self> {
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let mut seed = clock.as_nanos() as u64;
-        let mut form = Form::Whole;
-        let mut parts = Vec::new();
-        let mut arguments = arguments.iter();
-        while let Some(argument) = arguments.next() {
-            if argument == "--short" {
-                form = Form::Short;
-            } else if argument == "--seed" {
-                let number = arguments.next().context("--seed wants a number")?;
-                seed = number
-                    .parse()
-                    .with_context(|| format!("--seed {number:?}"))?;
-            } else {
-                parts.push(argument.as_str());
-            }
-        }
+    fn plan(&self) -> anyhow::Result<(Vec<&'static Fault>, Plan)> {
+        let parts = &self.faults;
         let is_asked =
             |fault: &&Fault| parts.is_empty() || parts.iter().any(|part| fault.name.contains(part));
         let faults: Vec<_> = FAULTS.iter().filter(is_asked).collect();
         anyhow::ensure!(!faults.is_empty(), "no fault's name contains {parts:?}");
-        let plan = Plan { form, seed };
-        Ok(Self { faults, plan })
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let plan = Plan {
+            form: if self.short { Form::Short } else { Form::Whole },
+            seed: self.seed.unwrap_or(clock.as_nanos() as u64),
+        };
+        Ok((faults, plan))
     }
 }
 

@@ -14,8 +14,6 @@ use testkit::real::prometheus::{History, every};
 use tokio::pin;
 use tokio::time::sleep;
 
-use crate::random::Random;
-
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 const SCRAPE: Duration = Duration::from_secs(15);
 /// From a period's start to the run that publishes it: its length and the settle time.
@@ -39,7 +37,7 @@ pub(crate) struct World {
     /// How far it is behind.
     pub(crate) behind: Duration,
     /// Kills every run at a moment it chooses.
-    pub(crate) killer: Option<Random>,
+    pub(crate) killer: Option<fastrand::Rng>,
     /// How long the last whole run of a fresh process took.
     cold_run: Duration,
     peak_rss_kib: u64,
@@ -110,7 +108,7 @@ impl World {
             match &mut self.killer {
                 None => invoked.await?,
                 Some(random) => {
-                    let moment = self.cold_run.mul_f64(random.fraction());
+                    let moment = self.cold_run.mul_f64(random.f64());
                     tokio::select! {
                         outcome = &mut invoked => outcome?,
                         () = sleep(moment) => {
