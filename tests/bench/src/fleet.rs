@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use testkit::doubles::dcgm_exporter::{Field, Node};
+use testkit::doubles::dcgm_exporter::Node;
 use testkit::pipeline::minute;
 use testkit::real::prometheus::{self, History, Prometheus, every};
 
@@ -21,10 +21,8 @@ impl Fleet {
         let start = minute(MINUTES_AGO);
         let nodes: Vec<Node> = (0..nodes).map(Node::p5en).collect();
         let times = every(SCRAPE, start, start + Duration::from_secs(60));
-        let mut history = History::new()?;
-        history.fleet(&nodes, &Field::published(), &times, Node::load)?;
         let options = prometheus::Options {
-            history: vec![history],
+            history: vec![History::of(&nodes, &times)?],
             ..Default::default()
         };
         Ok(Self {

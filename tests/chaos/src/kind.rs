@@ -86,7 +86,7 @@ impl Kind {
     /// Brings it about.
     pub(crate) async fn begin(self, world: &mut World, seed: u64) -> anyhow::Result<()> {
         let (amp, cloudwatch) = (&world.pipeline.amp, &world.pipeline.cloudwatch);
-        let parameters = world.parameters.faults();
+        let parameters = world.pipeline.parameters.faults();
         let broken = Fault::Status(Failure::InternalServerError);
         match self {
             Kind::AmpDown => world.pipeline.prometheus.stop().await?,
@@ -111,11 +111,11 @@ impl Kind {
             // A slow clock signs what is too old by the services' clocks.
             Kind::ClockSlow => {
                 amp.set_clock_fast(SKEW);
-                world.parameters.set_clock_fast(SKEW);
+                world.pipeline.parameters.set_clock_fast(SKEW);
             }
             Kind::ClockFast => {
                 amp.set_clock_slow(SKEW);
-                world.parameters.set_clock_slow(SKEW);
+                world.pipeline.parameters.set_clock_slow(SKEW);
             }
             Kind::EventsEarly => world.ahead = SKEW,
             Kind::EventsLate => world.behind = SKEW,
@@ -166,16 +166,16 @@ impl Kind {
             Kind::OneRequestFails => cloudwatch.recover(),
             Kind::NoWatermarkRead
             | Kind::NoWatermarkWritten
-            | Kind::NoWatermarkWrittenFreshProcess => world.parameters.faults().clear(),
+            | Kind::NoWatermarkWrittenFreshProcess => world.pipeline.parameters.faults().clear(),
             Kind::Killed => world.killer = None,
             Kind::CredentialsExpired => {
-                world.parameters.faults().clear();
+                world.pipeline.parameters.faults().clear();
                 amp.recover();
                 cloudwatch.recover();
             }
             Kind::ClockSlow | Kind::ClockFast => {
                 amp.set_clock_fast(Duration::ZERO);
-                world.parameters.set_clock_fast(Duration::ZERO);
+                world.pipeline.parameters.set_clock_fast(Duration::ZERO);
             }
             Kind::EventsEarly => {
                 world.ahead = Duration::ZERO;
@@ -190,7 +190,7 @@ impl Kind {
 /// They expire before the first call of a run, before the next, or before the last.
 fn expire(world: &World, run: u32) {
     let (amp, cloudwatch) = (&world.pipeline.amp, &world.pipeline.cloudwatch);
-    let (parameters, expired) = (world.parameters.faults(), Failure::ExpiredToken);
+    let (parameters, expired) = (world.pipeline.parameters.faults(), Failure::ExpiredToken);
     parameters.clear();
     amp.recover();
     match run % 3 {

@@ -4,8 +4,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use testkit::doubles::dcgm_exporter::{Field, Node};
-use testkit::doubles::parameter_store::ParameterStore;
+use testkit::doubles::dcgm_exporter::Node;
 use testkit::lambda::{Function, Outcome};
 use testkit::oracle::{Oracle, Tally, published};
 use testkit::pipeline::{Pipeline, event, minute, rfc3339};
@@ -18,14 +17,12 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 const SCRAPE: Duration = Duration::from_secs(15);
 /// From a period's start to the run that publishes it: its length and the settle time.
 const DUE_AFTER: Duration = Duration::from_secs(120);
-const PARAMETER: &str = "/pcluster-infra/dcgm-to-cloudwatch/watermark";
 
 pub(crate) struct World {
     /// First of all, as fields are dropped in order: nobody asks what is gone already.
     function: Option<Function>,
     pub(crate) microburst: Option<Microburst>,
     pub(crate) pipeline: Pipeline,
-    pub(crate) parameters: ParameterStore,
     nodes: Vec<Node>,
     first: SystemTime,
     /// How much of the load Prometheus holds.
@@ -53,7 +50,6 @@ impl World {
             function: None,
             microburst: None,
             pipeline: Pipeline::start(history).await?,
-            parameters: ParameterStore::start().await?,
             nodes,
             first,
             arrived,
@@ -64,7 +60,7 @@ impl World {
             cold_run: Duration::ZERO,
             peak_rss_kib: 0,
         };
-        world.parameters.set(PARAMETER, &rfc3339(first));
+        world.pipeline.set_watermark(&rfc3339(first));
         Ok(world)
     }
 
@@ -145,7 +141,7 @@ impl World {
     /// Whether the watermark stands at the end of the last minute that was run.
     pub(crate) fn is_caught_up(&self) -> bool {
         let end = rfc3339(self.first + self.minute * MINUTE);
-        self.parameters.get(PARAMETER) == Some(end)
+        self.pipeline.watermark() == Some(end)
     }
 
     /// How many minutes were run.
@@ -168,22 +164,16 @@ impl World {
     }
 
     async fn start_function(&self) -> anyhow::Result<Function> {
-        let mut environment = vec![
-            ("WATERMARK_PARAMETER", PARAMETER),
-            ("AWS_ENDPOINT_URL_SSM", self.parameters.url()),
-        ];
+        let mut environment = Vec::new();
         if let Some(microburst) = &self.microburst {
             environment.push(("AWS_ENDPOINT_URL_CLOUDWATCH", microburst.url()));
             // It unpacks what it passes on, and leaves the header that says it is packed.
             environment.push(("AWS_DISABLE_REQUEST_COMPRESSION", "true"));
         }
-        self.pipeline.function(&environment).await
+        self.pipeline.marking_function(&environment).await
     }
 }
 
 fn load(nodes: &[Node], span: std::ops::Range<SystemTime>) -> anyhow::Result<History> {
-    let mut history = History::new()?;
-    let times = every(SCRAPE, span.start, span.end);
-    history.fleet(nodes, &Field::published(), &times, Node::load)?;
-    Ok(history)
+    History::of(nodes, &every(SCRAPE, span.start, span.end))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::doubles::dcgm_exporter::{Field, Node, Release};
+use testkit::doubles::dcgm_exporter::{Node, Release};
 use testkit::real::prometheus::{History, every};
 use testkit::world::World;
 
@@ -34,8 +34,7 @@ pub(crate) async fn start(screen: &Screen) -> anyhow::Result<(World, Span)> {
     };
     let times = span.times();
     let times = every(SCRAPE_INTERVAL, times.start, times.end);
-    let mut history = History::new()?;
-    history.fleet(&nodes, &Field::published(), &times, Node::load)?;
+    let history = History::of(&nodes, &times)?;
     let world = World::start(nodes, vec![history]).await?;
     tell(&world, screen)?;
     Ok((world, span))

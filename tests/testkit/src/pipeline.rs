@@ -1,5 +1,5 @@
 //! `dcgm-to-cloudwatch` with everything around it: a real Prometheus holding a history, AMP's
-//! gateway before it, and the strict CloudWatch behind.
+//! gateway before it, the strict CloudWatch and Parameter Store behind.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,11 +10,15 @@ use serde_json::Value;
 
 use crate::doubles::amp_gateway::{AmpGateway, Options};
 use crate::doubles::cloudwatch::CloudWatch;
+use crate::doubles::parameter_store::ParameterStore;
 use crate::lambda::{Function, bootstrap};
 use crate::real::prometheus::{self, History, Prometheus};
 
 /// The function's own name, by which binary and events are found.
 pub const FUNCTION: &str = "dcgm-to-cloudwatch";
+
+/// The parameter with the watermark.
+pub const WATERMARK: &str = "/pcluster-infra/dcgm-to-cloudwatch/watermark";
 
 /// The parts, running.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct Pipeline {
     pub amp: AmpGateway,
     /// CloudWatch.
     pub cloudwatch: CloudWatch,
+    /// Parameter Store, without a watermark until one is set or written.
+    pub parameters: ParameterStore,
 }
 
 impl Pipeline {
@@ -53,6 +59,7 @@ impl Pipeline {
             prometheus,
             amp,
             cloudwatch: CloudWatch::start().await?,
+            parameters: ParameterStore::start().await?,
         })
     }
 
@@ -69,6 +76,25 @@ impl Pipeline {
                 .map(|(name, value)| (*name, (*value).to_owned())),
         );
         Function::start(bootstrap(FUNCTION)?, environment).await
+    }
+
+    /// The same for a function that keeps a watermark.
+    pub async fn marking_function(&self, changes: &[(&str, &str)]) -> anyhow::Result<Function> {
+        let own = [
+            ("WATERMARK_PARAMETER", WATERMARK),
+            ("AWS_ENDPOINT_URL_SSM", self.parameters.url()),
+        ];
+        self.function(&[&own[..], changes].concat()).await
+    }
+
+    /// Where the next run goes on.
+    pub fn watermark(&self) -> Option<String> {
+        self.parameters.get(WATERMARK)
+    }
+
+    /// Sets that, to a time or to anything else.
+    pub fn set_watermark(&self, value: &str) {
+        self.parameters.set(WATERMARK, value);
     }
 }
 

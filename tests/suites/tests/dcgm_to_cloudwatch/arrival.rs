@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use testkit::doubles::dcgm_exporter::{Field, MigInstance, Node};
-use testkit::doubles::parameter_store::ParameterStore;
 use testkit::lambda::Function;
 use testkit::oracle::{Oracle, Tally, published};
 use testkit::pipeline::{Pipeline, minute, rfc3339, scheduled};
@@ -15,12 +14,10 @@ use testkit::real::remote_write::Request;
 
 const SCRAPE: Duration = Duration::from_secs(15);
 const MINUTE: Duration = Duration::from_secs(60);
-const PARAMETER: &str = "/p5en/watermark";
 
 /// A cluster whose samples arrive as the test says, and whose minutes go by as fast as they are run.
 struct World {
     pipeline: Pipeline,
-    parameters: ParameterStore,
     first: SystemTime,
     fields: Vec<Field>,
 }
@@ -29,20 +26,15 @@ impl World {
     async fn new() -> Result<Self> {
         let world = Self {
             pipeline: Pipeline::receiving().await?,
-            parameters: ParameterStore::start().await?,
             first: minute(50),
             fields: Field::published().to_vec(),
         };
-        world.parameters.set(PARAMETER, &rfc3339(world.first));
+        world.pipeline.set_watermark(&rfc3339(world.first));
         Ok(world)
     }
 
     async fn function(&self) -> Result<Function> {
-        let own = [
-            ("WATERMARK_PARAMETER", PARAMETER),
-            ("AWS_ENDPOINT_URL_SSM", self.parameters.url()),
-        ];
-        self.pipeline.function(&own).await
+        self.pipeline.marking_function(&[]).await
     }
 
     fn at(&self, minutes: f64) -> SystemTime {
@@ -249,12 +241,7 @@ async fn a_writer_that_dies_holds_the_other_up_for_minutes_only() -> Result<()> 
 #[tokio::test]
 async fn nodes_asleep_while_the_schedule_runs_are_no_gap() -> Result<()> {
     let world = World::new().await?;
-    let bound = ("MAX_CATCH_UP_SECONDS", "600");
-    let settings = [
-        ("WATERMARK_PARAMETER", PARAMETER),
-        ("AWS_ENDPOINT_URL_SSM", world.parameters.url()),
-        bound,
-    ];
+    let bound = [("MAX_CATCH_UP_SECONDS", "600")];
     world.arrive(&[Node::p5en(0)], 0.0, 2.0).await?;
     let mut log = String::new();
     let mut reply = json!(null);
@@ -263,7 +250,7 @@ async fn nodes_asleep_while_the_schedule_runs_are_no_gap() -> Result<()> {
             world.arrive(&[Node::p5en(0)], 38.0, 41.0).await?;
         }
         // A new process now and then, as Lambda has it.
-        let function = world.pipeline.function(&settings).await?;
+        let function = world.pipeline.marking_function(&bound).await?;
         reply = world.run(&function, minute).await?;
         log += &function.log();
     }
@@ -271,8 +258,8 @@ async fn nodes_asleep_while_the_schedule_runs_are_no_gap() -> Result<()> {
     assert!(!log.contains("WARN"), "{log}");
 
     // Then the schedule stops for a quarter of an hour: what no run can look at any more is told.
-    world.parameters.set(PARAMETER, &rfc3339(world.at(20.0)));
-    let function = world.pipeline.function(&settings).await?;
+    world.pipeline.set_watermark(&rfc3339(world.at(20.0)));
+    let function = world.pipeline.marking_function(&bound).await?;
     for _ in 0..2 {
         world.run(&function, 39).await?;
     }

@@ -8,20 +8,18 @@ use serde_json::{Value, json};
 use testkit::doubles::cloudwatch;
 use testkit::doubles::dcgm_exporter::{Field, Node};
 use testkit::doubles::faults::Fault;
-use testkit::doubles::parameter_store::{Failure, ParameterStore};
+use testkit::doubles::parameter_store::Failure;
 use testkit::lambda::{Function, Outcome};
-use testkit::pipeline::{Pipeline, event, minute, rfc3339, scheduled};
+use testkit::pipeline::{Pipeline, WATERMARK, event, minute, rfc3339, scheduled};
 use testkit::real::prometheus::{History, every};
 
 const SCRAPE: Duration = Duration::from_secs(15);
 const MINUTE: Duration = Duration::from_secs(60);
-const PARAMETER: &str = "/pcluster-infra/dcgm-to-cloudwatch/watermark";
 
 struct Setting {
     nodes: Vec<Node>,
     first: SystemTime,
     pipeline: Pipeline,
-    parameters: ParameterStore,
 }
 
 /// Two nodes' load in the minutes told, counted from the first.
@@ -38,24 +36,17 @@ async fn setting(minutes: &[u32]) -> Result<Setting> {
             )
         })
         .collect();
-    let mut history = History::new()?;
-    history.fleet(&nodes, &Field::published(), &times, Node::load)?;
-    let pipeline = Pipeline::start(history).await?;
+    let pipeline = Pipeline::start(History::of(&nodes, &times)?).await?;
     Ok(Setting {
         nodes,
         first,
         pipeline,
-        parameters: ParameterStore::start().await?,
     })
 }
 
 impl Setting {
     async fn function(&self, changes: &[(&str, &str)]) -> Result<Function> {
-        let own = [
-            ("WATERMARK_PARAMETER", PARAMETER),
-            ("AWS_ENDPOINT_URL_SSM", self.parameters.url()),
-        ];
-        self.pipeline.function(&[&own[..], changes].concat()).await
+        self.pipeline.marking_function(changes).await
     }
 
     /// The run that is due when minute `index` has settled.
@@ -115,7 +106,7 @@ async fn each_run_goes_on_where_the_last_one_ended() -> Result<()> {
     setting.assert_reply(&reply, 1, 1);
     let reply = setting.run(&function, 5).await?.reply()?;
     setting.assert_reply(&reply, 5, 6);
-    assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(6)));
+    assert_eq!(setting.pipeline.watermark(), Some(setting.mark(6)));
     setting.assert_published_once(0..6);
     Ok(())
 }
@@ -153,7 +144,7 @@ async fn the_watermark_waits_for_data_that_comes_late() -> Result<()> {
 #[tokio::test]
 async fn catch_up_is_bounded() -> Result<()> {
     let setting = setting(&(0..190).collect::<Vec<_>>()).await?;
-    setting.parameters.set(PARAMETER, &setting.mark(0));
+    setting.pipeline.set_watermark(&setting.mark(0));
     let function = setting
         .function(&[("MAX_CATCH_UP_SECONDS", "1800")])
         .await?;
@@ -180,7 +171,7 @@ async fn catch_up_is_bounded() -> Result<()> {
 #[tokio::test]
 async fn three_hours_missed_are_filled_in_by_one_run() -> Result<()> {
     let setting = setting(&(0..180).collect::<Vec<_>>()).await?;
-    setting.parameters.set(PARAMETER, &setting.mark(0));
+    setting.pipeline.set_watermark(&setting.mark(0));
     let function = setting.function(&[]).await?;
     let reply = setting.run(&function, 179).await?.reply()?;
     setting.assert_reply(&reply, 180, 180);
@@ -199,7 +190,7 @@ async fn a_watermark_that_says_nothing_is_told_and_set_anew() -> Result<()> {
     for (value, complaint) in rows {
         let setting = setting(&[0, 1]).await?;
         if let Some(value) = value {
-            setting.parameters.set(PARAMETER, value);
+            setting.pipeline.set_watermark(value);
         }
         let function = setting.function(&[]).await?;
         let reply = setting.run(&function, 1).await?.reply()?;
@@ -212,7 +203,7 @@ async fn a_watermark_that_says_nothing_is_told_and_set_anew() -> Result<()> {
 #[tokio::test]
 async fn a_new_stack_s_watermark_is_no_complaint() -> Result<()> {
     let setting = setting(&[0]).await?;
-    setting.parameters.set(PARAMETER, "none");
+    setting.pipeline.set_watermark("none");
     let function = setting.function(&[]).await?;
     let reply = setting.run(&function, 0).await?.reply()?;
     setting.assert_reply(&reply, 1, 1);
@@ -224,13 +215,13 @@ async fn a_new_stack_s_watermark_is_no_complaint() -> Result<()> {
 #[tokio::test]
 async fn a_watermark_that_is_reset_is_found_in_its_history() -> Result<()> {
     let setting = setting(&[0, 1, 2, 3]).await?;
-    setting.parameters.set(PARAMETER, "none");
+    setting.pipeline.set_watermark("none");
     for version in 0..60 {
         let time = setting.first + Duration::from_secs(version);
-        setting.parameters.set(PARAMETER, &rfc3339(time));
+        setting.pipeline.set_watermark(&rfc3339(time));
     }
-    setting.parameters.set(PARAMETER, &setting.mark(1));
-    setting.parameters.set(PARAMETER, "none");
+    setting.pipeline.set_watermark(&setting.mark(1));
+    setting.pipeline.set_watermark("none");
     let function = setting.function(&[]).await?;
     let reply = setting.run(&function, 3).await?.reply()?;
     setting.assert_reply(&reply, 3, 4);
@@ -241,9 +232,9 @@ async fn a_watermark_that_is_reset_is_found_in_its_history() -> Result<()> {
 #[tokio::test]
 async fn a_history_that_cannot_be_read_stops_no_run() -> Result<()> {
     let setting = setting(&[0]).await?;
-    setting.parameters.set(PARAMETER, "none");
+    setting.pipeline.set_watermark("none");
     let denied = Fault::Status(Failure::AccessDenied);
-    let faults = setting.parameters.faults();
+    let faults = setting.pipeline.parameters.faults();
     faults.inject("GetParameterHistory", 1, denied);
     let function = setting.function(&[]).await?;
     let reply = setting.run(&function, 0).await?.reply()?;
@@ -270,10 +261,9 @@ async fn what_cloudwatch_no_longer_takes_is_skipped_and_told() -> Result<()> {
         nodes: vec![node],
         first: now,
         pipeline: Pipeline::start(history).await?,
-        parameters: ParameterStore::start().await?,
     };
     let sixteen_days = rfc3339(now - 16 * day);
-    setting.parameters.set(PARAMETER, &sixteen_days);
+    setting.pipeline.set_watermark(&sixteen_days);
     let all = [("MAX_CATCH_UP_SECONDS", "1209600")];
     let function = setting.function(&all).await?;
     let payload = scheduled(now - MINUTE)?;
@@ -297,20 +287,20 @@ async fn what_cloudwatch_no_longer_takes_is_skipped_and_told() -> Result<()> {
 #[tokio::test]
 async fn dry_runs_and_backfills_leave_the_watermark() -> Result<()> {
     let setting = setting(&[0, 1, 2]).await?;
-    setting.parameters.set(PARAMETER, &setting.mark(0));
+    setting.pipeline.set_watermark(&setting.mark(0));
     let function = setting.function(&[]).await?;
     let times = [("start", setting.mark(0)), ("end", setting.mark(2))];
     let reply = function.invoke(event("backfill", &times)?).await?.reply()?;
     assert_eq!((periods(&reply), &reply["watermark"]), (2, &Value::Null));
     function.invoke(event("dry-run", &[])?).await?.reply()?;
-    assert_eq!(setting.parameters.written(), Vec::<String>::new());
+    assert_eq!(setting.pipeline.parameters.written(), Vec::<String>::new());
     Ok(())
 }
 
 #[tokio::test]
 async fn what_a_failed_run_missed_the_next_one_publishes_once() -> Result<()> {
     let setting = setting(&[0, 1, 2, 3]).await?;
-    setting.parameters.set(PARAMETER, &setting.mark(0));
+    setting.pipeline.set_watermark(&setting.mark(0));
     let function = setting.function(&[]).await?;
     // Minutes 0 and 1 arrive, minute 2 does not.
     let third = setting.first + 2 * MINUTE;
@@ -323,7 +313,7 @@ async fn what_a_failed_run_missed_the_next_one_publishes_once() -> Result<()> {
         .fail_when(is_third, cloudwatch::Failure::AccessDenied);
     let outcome = setting.run(&function, 3).await?;
     outcome.error()?;
-    assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(2)));
+    assert_eq!(setting.pipeline.watermark(), Some(setting.mark(2)));
     setting.pipeline.cloudwatch.recover();
     let reply = setting.run(&function, 3).await?.reply()?;
     setting.assert_reply(&reply, 2, 4);
@@ -334,7 +324,7 @@ async fn what_a_failed_run_missed_the_next_one_publishes_once() -> Result<()> {
 #[tokio::test]
 async fn parameter_store_down_at_the_start_publishes_nothing() -> Result<()> {
     let setting = setting(&[0, 1]).await?;
-    setting.parameters.set(PARAMETER, &setting.mark(0));
+    setting.pipeline.set_watermark(&setting.mark(0));
     let function = setting.function(&[]).await?;
     let rows = [
         (
@@ -344,10 +334,10 @@ async fn parameter_store_down_at_the_start_publishes_nothing() -> Result<()> {
             "ssm:GetParameter on parameter",
         ),
         (5, Failure::Throttling, "Throttled", "SSM"),
-        (5, Failure::InternalServerError, "PublishFailed", PARAMETER),
+        (5, Failure::InternalServerError, "PublishFailed", WATERMARK),
     ];
     for (times, failure, expected, part) in rows {
-        let faults = setting.parameters.faults();
+        let faults = setting.pipeline.parameters.faults();
         faults.clear();
         faults.inject("GetParameter", times, Fault::Status(failure));
         let outcome = setting.run(&function, 0).await?;
@@ -373,9 +363,13 @@ async fn parameter_store_down_at_the_end_publishes_nothing_twice() -> Result<()>
     ];
     for (fault, expected, part) in rows {
         let setting = setting(&[0, 1, 2]).await?;
-        setting.parameters.set(PARAMETER, &setting.mark(0));
+        setting.pipeline.set_watermark(&setting.mark(0));
         let function = setting.function(&[]).await?;
-        setting.parameters.faults().inject("PutParameter", 1, fault);
+        setting
+            .pipeline
+            .parameters
+            .faults()
+            .inject("PutParameter", 1, fault);
         let payload = scheduled(setting.first)?;
         let outcome = function
             .invoke_with_timeout(payload, Duration::from_secs(6))
@@ -383,10 +377,10 @@ async fn parameter_store_down_at_the_end_publishes_nothing_twice() -> Result<()>
         let (error_type, message) = outcome.error().with_context(|| format!("{fault:?}"))?;
         assert_eq!(error_type, expected, "{message}");
         assert!(message.contains(part), "{message}");
-        assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(0)));
+        assert_eq!(setting.pipeline.watermark(), Some(setting.mark(0)));
         // The process is warm: it knows what Parameter Store does not.
         setting.run(&function, 2).await?.reply()?;
-        assert_eq!(setting.parameters.get(PARAMETER), Some(setting.mark(3)));
+        assert_eq!(setting.pipeline.watermark(), Some(setting.mark(3)));
         setting.assert_published_once(0..3);
     }
     Ok(())
@@ -395,7 +389,7 @@ async fn parameter_store_down_at_the_end_publishes_nothing_twice() -> Result<()>
 #[tokio::test]
 async fn a_run_that_runs_out_of_time_says_how_far_it_came() -> Result<()> {
     let setting = setting(&(0..180).collect::<Vec<_>>()).await?;
-    setting.parameters.set(PARAMETER, &setting.mark(0));
+    setting.pipeline.set_watermark(&setting.mark(0));
     let function = setting.function(&[]).await?;
     setting
         .pipeline
@@ -410,7 +404,7 @@ async fn a_run_that_runs_out_of_time_says_how_far_it_came() -> Result<()> {
     let done = periods(&reply);
     assert!((1..180).contains(&done), "{done} periods");
     assert_eq!(
-        setting.parameters.get(PARAMETER),
+        setting.pipeline.watermark(),
         reply["watermark"].as_str().map(str::to_owned)
     );
     setting.pipeline.cloudwatch.set_delay(Duration::ZERO);

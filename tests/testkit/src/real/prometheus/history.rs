@@ -29,6 +29,16 @@ impl History {
         })
     }
 
+    /// What these nodes' exporters would have shown of the published fields at each of `times`.
+    ///
+    /// # Errors
+    /// There is no temporary file to write to, or the disk is full.
+    pub fn of(nodes: &[Node], times: &[SystemTime]) -> anyhow::Result<Self> {
+        let mut history = Self::new()?;
+        history.fleet(nodes, &Field::published(), times, Node::load)?;
+        Ok(history)
+    }
+
     /// Adds a series: its name, its labels as in an exposition (`a="1",b="2"`), and its samples in
     /// order of time.
     ///

@@ -1,6 +1,9 @@
 //! What CloudWatch has to hold: every raw sample, once for its GPU and once for the cluster, and how
 //! many GPUs sent one. It takes nothing from the function under test.
 
+mod published;
+mod statistic;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,7 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::doubles::cloudwatch::Datum;
+use self::published::counted;
+pub use self::published::{Published, Tally, Values, published};
+pub use self::statistic::Statistic;
 use crate::doubles::dcgm_exporter::{Field, Node};
 
 /// Metric and unit of each published field, as the documents have them.
@@ -31,12 +36,6 @@ pub const GPUS_REPORTING: &str = "GPUsReporting";
 /// Names and values; none for a metric of the cluster.
 pub type Dimensions = BTreeMap<String, String>;
 
-/// Values by rising size, and how often each occurred.
-pub type Values = Vec<(f64, f64)>;
-
-/// Unit and values by metric, dimensions and start of the period.
-pub type Published = BTreeMap<(String, Dimensions, SystemTime), (String, Values)>;
-
 /// A CloudWatch metric: of one GPU, or of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Metric {
@@ -44,23 +43,6 @@ pub struct Metric {
     pub name: String,
     /// None for the cluster.
     pub dimensions: Dimensions,
-}
-
-/// CloudWatch's statistics of the samples of a period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Statistic {
-    /// The mean.
-    Average,
-    /// The smallest.
-    Minimum,
-    /// The largest.
-    Maximum,
-    /// All added up.
-    Sum,
-    /// How many.
-    SampleCount,
-    /// The smallest that nine in ten do not exceed.
-    P90,
 }
 
 /// Samples that count, of a span of time.
@@ -71,19 +53,6 @@ pub struct Oracle {
     /// By metric, GPU and time in milliseconds.
     samples: BTreeMap<&'static str, BTreeMap<Dimensions, BTreeMap<i64, f64>>>,
     not_a_number: usize,
-}
-
-/// How what is held compares with what has to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Values there have to be.
-    pub expected: u64,
-    /// Those of them that are there.
-    pub found: u64,
-    /// Copies of them beyond the one.
-    pub doubled: u64,
-    /// Values that nobody measured.
-    pub foreign: u64,
 }
 
 impl Metric {
@@ -101,45 +70,6 @@ pub fn gpu(instance_id: &str, gpu: u32) -> Dimensions {
     [("InstanceId", instance_id), ("GPU", &gpu.to_string())]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into()
-}
-
-impl Statistic {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Average,
-        Self::Minimum,
-        Self::Maximum,
-        Self::Sum,
-        Self::SampleCount,
-        Self::P90,
-    ];
-
-    /// As CloudWatch calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Average => "Average",
-            Self::Minimum => "Minimum",
-            Self::Maximum => "Maximum",
-            Self::Sum => "Sum",
-            Self::SampleCount => "SampleCount",
-            Self::P90 => "p90",
-        }
-    }
-
-    /// Of samples by rising value, of which there is at least one.
-    fn of(self, samples: &[f64]) -> f64 {
-        let count = samples.len();
-        let sum: f64 = samples.iter().sum();
-        match self {
-            Self::Average => sum / count as f64,
-            Self::Minimum => samples[0],
-            Self::Maximum => samples[count - 1],
-            Self::Sum => sum,
-            Self::SampleCount => count as f64,
-            // The nearest rank.
-            Self::P90 => samples[(90 * count).div_ceil(100) - 1],
-        }
-    }
 }
 
 impl Oracle {
@@ -291,71 +221,6 @@ impl Oracle {
     }
 }
 
-/// What CloudWatch holds; a metric in several datums as one.
-pub fn published(datums: &[Datum]) -> Published {
-    let mut all = Published::new();
-    for datum in datums {
-        let time = UNIX_EPOCH + Duration::from_millis(datum.timestamp_ms.unsigned_abs());
-        let key = (datum.name.clone(), datum.dimensions.clone(), time);
-        let (_, values) = all
-            .entry(key)
-            .or_insert_with(|| (datum.unit.clone(), Values::new()));
-        values.extend(&datum.values);
-    }
-    for (_, values) in all.values_mut() {
-        *values = counted(std::mem::take(values));
-    }
-    all
-}
-
-/// By rising value, each once.
-fn counted(mut values: Values) -> Values {
-    values.sort_by(|a, b| a.0.total_cmp(&b.0));
-    values.dedup_by(|(value, count), (kept, sum)| {
-        let is_same = value == kept;
-        if is_same {
-            *sum += *count;
-        }
-        is_same
-    });
-    values
-}
-
-impl Tally {
-    /// Holds what is `found` against what is `expected`.
-    pub fn of(expected: &Published, found: &Published) -> Self {
-        let mut tally = Self::default();
-        for (key, (unit, values)) in expected {
-            for (value, expected) in values {
-                let count = count(found, key, unit, *value);
-                let expected = *expected as u64;
-                tally.expected += expected;
-                tally.found += count.min(expected);
-                tally.doubled += count.saturating_sub(expected);
-            }
-        }
-        for (key, (unit, values)) in found {
-            let foreign = values.iter();
-            let foreign = foreign.filter(|(value, _)| count(expected, key, unit, *value) == 0);
-            tally.foreign += foreign.map(|(_, count)| *count as u64).sum::<u64>();
-        }
-        tally
-    }
-
-    /// Values that are not there.
-    pub fn lost(&self) -> u64 {
-        self.expected - self.found
-    }
-}
-
-fn count(of: &Published, key: &(String, Dimensions, SystemTime), unit: &str, value: f64) -> u64 {
-    let Some((_, values)) = of.get(key).filter(|(own, _)| own == unit) else {
-        return 0;
-    };
-    let at = values.binary_search_by(|(other, _)| other.total_cmp(&value));
-    at.map_or(0, |at| values[at].1 as u64)
-}
-
 /// Prometheus 2 takes the left edge of a range in, and a millisecond before its right edge is its
 /// resolution.
 async fn raw_samples(prometheus: &str, field: &str, span: &Range<i64>) -> anyhow::Result<Value> {
@@ -389,42 +254,6 @@ fn millis(time: SystemTime) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_missing_too_often_or_unknown_is_counted() {
-        let published = |all: &[(&str, &str, f64, f64)]| {
-            let mut published = Published::new();
-            for (metric, unit, value, count) in all {
-                let key = ((*metric).to_owned(), Dimensions::new(), UNIX_EPOCH);
-                let (_, values) = published
-                    .entry(key)
-                    .or_insert_with(|| ((*unit).to_owned(), Values::new()));
-                values.push((*value, *count));
-            }
-            published
-        };
-        let measured = published(&[
-            ("A", "None", 1.0, 4.0),
-            ("A", "None", 2.0, 1.0),
-            ("B", "None", 1.0, 1.0),
-            ("D", "None", 1.0, 1.0),
-        ]);
-        let held = published(&[
-            ("A", "None", 1.0, 3.0),
-            ("A", "None", 2.0, 3.0),
-            ("A", "None", 3.0, 2.0),
-            ("C", "None", 1.0, 1.0),
-            ("D", "Percent", 1.0, 1.0),
-        ]);
-        let tally = Tally::of(&measured, &held);
-        let expected = Tally {
-            expected: 7,
-            found: 4,
-            doubled: 2,
-            foreign: 4,
-        };
-        assert_eq!((tally, tally.lost()), (expected, 3));
-    }
 
     #[test]
     fn a_sample_counts_for_its_gpu_and_the_cluster_in_its_period() {
@@ -467,15 +296,5 @@ mod tests {
         let sum = |period| oracle.points(&Metric::of_cluster(temperature), Statistic::Sum, period);
         assert_eq!(sum(60), BTreeMap::from([(0, 5.0), (60, 2.0)]));
         assert_eq!(sum(120), BTreeMap::from([(0, 7.0)]));
-    }
-
-    #[test]
-    fn statistics_are_those_of_the_samples() {
-        let ten: Vec<f64> = (1..=10).map(f64::from).collect();
-        let of = |samples: &[f64]| Statistic::ALL.map(|statistic| statistic.of(samples));
-        assert_eq!(of(&ten), [5.5, 1.0, 10.0, 55.0, 10.0, 9.0]);
-        assert_eq!(of(&[7.0]), [7.0, 7.0, 7.0, 7.0, 1.0, 7.0]);
-        let eleven: Vec<f64> = (1..=11).map(f64::from).collect();
-        assert_eq!(Statistic::P90.of(&eleven), 10.0);
     }
 }
