@@ -22,8 +22,16 @@ fn seconds(seconds: u64) -> Duration {
 
 /// The reason holds `words`, and no credential stays behind.
 async fn assert_create_fails(world: &World, error_type: &str, words: &str) {
-    let answer = world.request(&world.event("create")).await;
+    let answer = world.create().await;
     assert!(reason(&answer, error_type).contains(words), "{answer}");
+    world.assert_no_credential_left();
+}
+
+/// The function answers in time that time is short, in these words, and no credential stays behind.
+async fn assert_create_runs_out_of_time(world: &World, words: &str) {
+    let event = world.event("create");
+    let answer = world.request_within(&event, seconds(4)).await;
+    assert!(reason(&answer, "OutOfTime").contains(words), "{answer}");
     world.assert_no_credential_left();
 }
 
@@ -33,7 +41,7 @@ async fn a_workspace_being_created_is_waited_for() {
     world
         .amg
         .set_statuses(&["CREATING", "CREATING", "UPDATING", "ACTIVE"]);
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     assert_eq!(world.amg.calls("DescribeWorkspace"), 4);
     world.assert_no_credential_left();
 }
@@ -73,14 +81,14 @@ async fn a_failed_state_ends_the_run_at_once_with_its_name() {
 async fn a_degraded_workspace_is_used() {
     let world = World::new(12).await;
     world.amg.set_statuses(&["DEGRADED"]);
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
 }
 
 #[tokio::test]
 async fn a_token_that_is_not_accepted_at_first_is_tried_again() {
     let world = World::new(12).await;
     world.grafana.faults().inject(ANY, 4, Fault::Status(401));
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     world.assert_no_credential_left();
 }
 
@@ -99,7 +107,7 @@ async fn a_grafana_that_forbids_is_not_asked_again() {
 async fn a_conflict_is_read_again_and_settled() {
     let world = World::new(12).await;
     world.grafana.faults().inject(ADD, 1, Fault::Status(409));
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     world.grafana.faults().inject(CHANGE, 2, Fault::Status(409));
     assert_success(&world.request(&world.event("update-amp-workspace")).await);
     world
@@ -127,14 +135,7 @@ async fn grafana_may_fail_once_before_or_after_the_write() {
 async fn a_grafana_that_never_answers_fails_in_time() {
     let world = World::new(12).await;
     world.grafana.faults().inject_always(ANY, Fault::Hang);
-    let answer = world
-        .request_within(&world.event("create"), seconds(4))
-        .await;
-    assert!(
-        reason(&answer, "OutOfTime").contains("/api/plugins/"),
-        "{answer}"
-    );
-    world.assert_no_credential_left();
+    assert_create_runs_out_of_time(&world, "/api/plugins/").await;
 }
 
 #[tokio::test]
@@ -144,14 +145,7 @@ async fn a_grafana_that_only_fails_is_told_with_its_last_answer() {
         .grafana
         .faults()
         .inject_always(LIST, Fault::Status(502));
-    let answer = world
-        .request_within(&world.event("create"), seconds(4))
-        .await;
-    assert!(
-        reason(&answer, "OutOfTime").contains("GET /api/datasources"),
-        "{answer}"
-    );
-    world.assert_no_credential_left();
+    assert_create_runs_out_of_time(&world, "GET /api/datasources").await;
 }
 
 #[tokio::test]
@@ -175,7 +169,7 @@ async fn a_redirect_is_not_followed_and_so_never_sees_the_token() {
 async fn a_response_url_that_fails_twice_gets_one_response() {
     let world = World::new(12).await;
     world.bucket.faults().inject("PUT", 2, Fault::Status(503));
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     assert_eq!(world.bucket.attempts(), 3);
 }
 
@@ -203,11 +197,7 @@ async fn everything_hanging_from_some_call_on_is_answered_before_lambda_ends_it(
         let world = World::new(12).await;
         world.amg.faults().inject_always(operation, Fault::Hang);
         world.grafana.faults().inject_always(ANY, Fault::Hang);
-        let answer = world
-            .request_within(&world.event("create"), seconds(4))
-            .await;
-        reason(&answer, "OutOfTime");
-        world.assert_no_credential_left();
+        assert_create_runs_out_of_time(&world, "").await;
     };
     tokio::join!(
         hanging_from("DescribeWorkspace"),
@@ -235,11 +225,7 @@ async fn an_account_whose_creation_was_never_confirmed_is_taken_back() {
         .amg
         .faults()
         .inject("CreateWorkspaceServiceAccount", 1, Fault::HangAfter);
-    let answer = world
-        .request_within(&world.event("create"), seconds(4))
-        .await;
-    reason(&answer, "OutOfTime");
-    world.assert_no_credential_left();
+    assert_create_runs_out_of_time(&world, "").await;
 }
 
 #[tokio::test]
@@ -249,11 +235,7 @@ async fn a_token_whose_creation_was_never_confirmed_is_taken_back() {
         .amg
         .faults()
         .inject("CreateWorkspaceServiceAccountToken", 1, Fault::HangAfter);
-    let answer = world
-        .request_within(&world.event("create"), seconds(4))
-        .await;
-    reason(&answer, "OutOfTime");
-    world.assert_no_credential_left();
+    assert_create_runs_out_of_time(&world, "").await;
 }
 
 #[tokio::test]
@@ -301,7 +283,7 @@ async fn other_peoples_service_accounts_are_left_alone() {
         world.amg.add_account(name);
     }
     world.amg.add_left_over("grafana-datasource-setup", 1);
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     assert_eq!(
         world.amg.live().accounts,
         ["terraform", "grafana", "alerts", "a", "b"]
@@ -312,10 +294,7 @@ async fn other_peoples_service_accounts_are_left_alone() {
 async fn a_full_quota_is_told_with_its_remedy() {
     let world = World::new(12).await;
     world.amg.set_quotas(1, 0);
-    let answer = world.request(&world.event("create")).await;
-    let reason = reason(&answer, "QuotaExceeded");
-    assert!(reason.contains("delete service account tokens"), "{reason}");
-    world.assert_no_credential_left();
+    assert_create_fails(&world, "QuotaExceeded", "delete service account tokens").await;
 }
 
 #[tokio::test]
@@ -330,13 +309,8 @@ async fn a_missing_permission_of_the_function_is_told_by_its_action() {
             .amg
             .faults()
             .inject_always(operation, Fault::Status(403));
-        let answer = world.request(&world.event("create")).await;
-        let reason = reason(&answer, "AccessDenied");
-        assert!(
-            reason.contains(&format!("grafana:{operation}:")),
-            "{reason}"
-        );
-        world.assert_no_credential_left();
+        let action = format!("grafana:{operation}:");
+        assert_create_fails(&world, "AccessDenied", &action).await;
     }
 }
 
@@ -353,15 +327,15 @@ async fn a_control_plane_that_throttles_or_fails_at_times_is_asked_again() {
         world.amg.faults().inject(operation, 1, Fault::Status(429));
         world.amg.faults().inject(operation, 1, Fault::Status(500));
     }
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     world.assert_no_credential_left();
 }
 
 #[tokio::test]
 async fn the_same_request_one_after_the_other_ends_in_one_data_source() {
     let world = World::new(12).await;
-    let first = world.request(&world.event("create")).await;
-    let second = world.request(&world.event("create")).await;
+    let first = world.create().await;
+    let second = world.create().await;
     assert_eq!(first, second);
     assert_eq!(world.grafana.writes(), [ADD]);
     for _ in 0..2 {
@@ -452,7 +426,7 @@ async fn another_runs_account_is_not_taken_for_ones_own() {
 async fn a_run_that_was_killed_before_it_had_a_token_does_not_block_the_next() {
     let world = World::new(12).await;
     world.amg.add_account("grafana-datasource-setup");
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     world.assert_no_credential_left();
 }
 
@@ -461,7 +435,7 @@ async fn an_account_that_cannot_be_deleted_loses_its_token_at_least() {
     let world = World::new(12).await;
     let delete = "DeleteWorkspaceServiceAccount";
     world.amg.faults().inject_always(delete, Fault::Status(403));
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     assert_eq!(world.amg.live().tokens, 0);
     assert!(
         world
@@ -470,6 +444,6 @@ async fn an_account_that_cannot_be_deleted_loses_its_token_at_least() {
             .contains("is left in workspace g-0123abcdef")
     );
     world.amg.faults().clear();
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     world.assert_no_credential_left();
 }

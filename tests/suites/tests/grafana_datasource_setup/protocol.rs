@@ -167,5 +167,5 @@ async fn a_permission_that_is_new_is_waited_for() {
     let world = world().await;
     let faults = world.amg.faults();
     faults.inject("DescribeWorkspace", 3, Fault::Status(403));
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
 }

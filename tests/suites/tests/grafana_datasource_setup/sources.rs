@@ -24,7 +24,7 @@ fn by_a_person(extra: &Value) -> Value {
 async fn a_source_of_the_same_name_is_adopted_and_left_in_place_on_delete() {
     let world = World::new(12).await;
     world.grafana.add(&by_a_person(&json!({})));
-    let answer = world.request(&world.event("create")).await;
+    let answer = world.create().await;
     assert_success(&answer);
     assert_eq!(answer["PhysicalResourceId"], PHYSICAL_ID);
     assert_eq!(answer["Data"]["DataSourceUid"], "P8E80F9AEF21F6940");
@@ -38,7 +38,7 @@ async fn a_source_of_the_same_name_is_adopted_and_left_in_place_on_delete() {
     assert_eq!(world.grafana.defaults(), ["P8E80F9AEF21F6940"]);
 
     world.grafana.forget_requests();
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     assert_eq!(
         world.grafana.writes(),
         [""; 0],
@@ -61,7 +61,7 @@ async fn an_adopted_source_that_assumed_another_role_queries_with_the_workspaces
         "sigV4AssumeRoleArn": "arn:aws:iam::999988887777:role/reader", "sigV4ExternalId": "x",
         "timeInterval": "30s",
     }})));
-    let answer = world.request(&world.event("create")).await;
+    let answer = world.create().await;
     assert_success(&answer);
     assert_eq!(answer["Data"]["DataSourceHealth"], "OK");
     let adopted = world.grafana.source("P8E80F9AEF21F6940").unwrap();
@@ -78,7 +78,7 @@ async fn a_source_just_as_wanted_is_not_written_whoever_made_it() {
         "url": format!("{AMP}/"), "isDefault": true,
         "jsonData": {"sigV4Auth": true, "sigV4AuthType": "ec2_iam_role", "sigV4Region": "us-east-2"},
     })));
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     assert_success(&world.request(&world.event("delete")).await);
     assert_eq!(world.grafana.writes(), [""; 0]);
 }
@@ -87,7 +87,7 @@ async fn a_source_just_as_wanted_is_not_written_whoever_made_it() {
 async fn the_default_that_was_there_before_comes_back_whole() {
     let world = World::new(13).await;
     let before = world.grafana.source("loki").unwrap();
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     assert_eq!(world.grafana.defaults(), [UID]);
     assert_success(&world.request(&world.event("delete")).await);
     let mut after = world.grafana.source("loki").unwrap();
@@ -98,7 +98,7 @@ async fn the_default_that_was_there_before_comes_back_whole() {
 #[tokio::test]
 async fn a_default_that_somebody_chose_meanwhile_stays() {
     let world = World::new(12).await;
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     world.grafana.add(&json!({
         "uid": "mimir", "name": "Mimir", "type": "prometheus", "access": "proxy", "isDefault": true,
     }));
@@ -110,7 +110,7 @@ async fn a_default_that_somebody_chose_meanwhile_stays() {
 #[tokio::test]
 async fn a_previous_default_that_is_read_only_does_not_hold_up_the_delete() {
     let world = World::new(12).await;
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     world.grafana.set_read_only("loki");
     assert_success(&world.request(&world.event("delete")).await);
     assert!(world.grafana.source(UID).is_none());
@@ -125,7 +125,7 @@ async fn a_previous_default_that_is_read_only_does_not_hold_up_the_delete() {
 #[tokio::test]
 async fn another_name_renames_the_source() {
     let world = World::new(12).await;
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     let mut update = world.event("update-amp-workspace");
     update["ResourceProperties"]["DataSourceName"] = json!("GPU metrics");
     let answer = world.request(&update).await;
@@ -140,7 +140,7 @@ async fn another_name_renames_the_source() {
 #[tokio::test]
 async fn another_uid_is_a_replacement_that_the_clean_up_does_not_undo() {
     let world = World::new(12).await;
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     let mut update = world.event("update-amp-workspace");
     update["ResourceProperties"]["DataSourceUid"] = json!("gpu");
     update["ResourceProperties"]["AmpWorkspaceUrl"] = json!(AMP);
@@ -163,7 +163,7 @@ async fn another_uid_is_a_replacement_that_the_clean_up_does_not_undo() {
 async fn a_read_only_source_is_an_error_that_says_so() {
     let world = World::new(12).await;
     world.grafana.add(&by_a_person(&json!({"readOnly": true})));
-    let answer = world.request(&world.event("create")).await;
+    let answer = world.create().await;
     let reason = reason(&answer, "ReadOnly");
     assert!(
         reason.contains("read-only") && reason.contains("P8E80F9AEF21F6940"),
@@ -177,7 +177,7 @@ async fn a_read_only_source_is_an_error_that_says_so() {
 async fn a_namesake_of_another_kind_is_an_error() {
     let world = World::new(12).await;
     world.grafana.add(&by_a_person(&json!({"type": "loki"})));
-    reason(&world.request(&world.event("create")).await, "NameTaken");
+    reason(&world.create().await, "NameTaken");
     assert_eq!(world.grafana.writes(), [""; 0]);
 }
 
@@ -204,7 +204,7 @@ async fn delete_succeeds_when_there_is_nothing_to_delete() {
 #[tokio::test]
 async fn delete_works_in_a_workspace_whose_last_change_failed() {
     let world = World::new(12).await;
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     world.amg.set_statuses(&["UPDATE_FAILED"]);
     assert_success(&world.request(&world.event("delete")).await);
     assert_eq!(world.grafana.defaults(), ["loki"]);
@@ -234,6 +234,6 @@ async fn a_role_that_gets_its_permission_late_ends_healthy() {
         .grafana
         .faults()
         .inject(health, 2, testkit::doubles::faults::Fault::Status(403));
-    let answer = world.request(&world.event("create")).await;
+    let answer = world.create().await;
     assert_eq!(answer["Data"]["DataSourceHealth"], "OK");
 }

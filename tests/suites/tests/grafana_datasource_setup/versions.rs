@@ -116,7 +116,7 @@ fn row(world: &World, step: &'static str, source_type: &str, health: &str) -> Ro
 #[tokio::test]
 async fn grafana_8_is_set_up_with_an_api_key() {
     let world = World::new(8).await;
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     assert_eq!(world.amg.calls("CreateWorkspaceApiKey"), 1);
     assert_eq!(world.amg.calls("DeleteWorkspaceApiKey"), 1);
     assert_eq!(world.amg.calls("CreateWorkspaceServiceAccount"), 0);
@@ -126,11 +126,11 @@ async fn grafana_8_is_set_up_with_an_api_key() {
 #[tokio::test]
 async fn a_source_that_grafana_13_migrated_keeps_its_type_and_is_left_alone() {
     let world = World::new(10).await;
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     world.grafana.upgrade(13);
     world.amg.set_version(13);
     world.grafana.forget_requests();
-    let answer = world.request(&world.event("create")).await;
+    let answer = world.create().await;
     assert_eq!(answer["Data"]["DataSourceType"], PLUGIN);
     assert_eq!(answer["Data"]["DataSourceHealth"], "OK");
     assert_eq!(world.grafana.writes(), [""; 0]);
@@ -141,10 +141,10 @@ async fn a_source_that_grafana_13_migrated_keeps_its_type_and_is_left_alone() {
 #[tokio::test]
 async fn an_upgrade_to_12_changes_the_type_of_a_source_that_can_no_longer_sign() {
     let world = World::new(10).await;
-    assert_success(&world.request(&world.event("create")).await);
+    assert_success(&world.create().await);
     world.grafana.upgrade(12);
     world.amg.set_version(12);
-    let answer = world.request(&world.event("create")).await;
+    let answer = world.create().await;
     assert_eq!(answer["Data"]["DataSourceType"], PLUGIN);
     assert_eq!(answer["Data"]["DataSourceHealth"], "OK");
 }
@@ -153,7 +153,7 @@ async fn an_upgrade_to_12_changes_the_type_of_a_source_that_can_no_longer_sign()
 async fn a_plugin_that_an_administrator_installed_is_used_before_12_too() {
     let world = World::new(10).await;
     world.grafana.install(PLUGIN);
-    let answer = world.request(&world.event("create")).await;
+    let answer = world.create().await;
     assert_eq!(answer["Data"]["DataSourceType"], PLUGIN);
     assert_eq!(answer["Data"]["DataSourceHealth"], "OK");
 }
@@ -163,7 +163,7 @@ async fn a_plugin_that_an_administrator_installed_is_used_before_12_too() {
 async fn a_plugin_that_is_being_loaded_is_waited_for() {
     let world = World::new(12).await;
     world.grafana.load_plugins_for(3);
-    let answer = world.request(&world.event("create")).await;
+    let answer = world.create().await;
     assert_success(&answer);
     assert_eq!(answer["Data"]["DataSourceType"], PLUGIN);
     let installs = |request: &&String| request.ends_with("/install");
@@ -181,7 +181,7 @@ async fn grafana_12_without_the_plugin_gets_it_where_plugins_are_managed() {
     let log = world.function.log();
     assert!(log.contains("would be installed"), "{log}");
 
-    let answer = world.request(&world.event("create")).await;
+    let answer = world.create().await;
     assert_success(&answer);
     assert_eq!(answer["Data"]["DataSourceType"], PLUGIN);
     let install = format!("POST /api/plugins/{PLUGIN}/install");
@@ -192,7 +192,7 @@ async fn grafana_12_without_the_plugin_gets_it_where_plugins_are_managed() {
 async fn grafana_12_without_the_plugin_is_told_before_a_data_source_is_written() {
     let world = World::new(12).await;
     world.grafana.uninstall(PLUGIN);
-    let answer = world.request(&world.event("create")).await;
+    let answer = world.create().await;
     let reason = reason(&answer, "PluginMissing");
     assert!(reason.contains(PLUGIN), "{reason}");
     assert!(reason.contains("does not install it: 404"), "{reason}");
@@ -232,7 +232,7 @@ async fn health_that_nothing_can_prove_is_unknown() {
             .faults()
             .inject_always(call, Fault::Status(404));
     }
-    let answer = world.request(&world.event("create")).await;
+    let answer = world.create().await;
     assert_success(&answer);
     let health = answer["Data"]["DataSourceHealth"].as_str().unwrap();
     assert!(

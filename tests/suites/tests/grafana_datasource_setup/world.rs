@@ -81,6 +81,11 @@ impl World {
         self.request_within(event, TIME_LIMIT).await
     }
 
+    /// The answer to `events/grafana-datasource-setup/create.json`.
+    pub(crate) async fn create(&self) -> Value {
+        self.request(&self.event("create")).await
+    }
+
     pub(crate) async fn request_within(&self, event: &Value, time_limit: Duration) -> Value {
         self.request_to(&self.function, event, time_limit).await
     }
