@@ -19,14 +19,11 @@ mod store;
 mod wire;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-
 use crate::doubles::faults::{ANY, lock};
+use crate::doubles::server::Server;
 
 pub use api::StatisticSet;
 pub use failure::Failure;
@@ -59,36 +56,25 @@ pub enum Outcome {
 /// A running CloudWatch. Clones share it; it stops when the last one is dropped.
 #[derive(Clone)]
 pub struct CloudWatch {
-    address: SocketAddr,
+    server: Arc<Server>,
     state: Arc<Mutex<server::State>>,
-    /// Never sent on: the server runs until the last of these is dropped.
-    _stop: Arc<oneshot::Sender<()>>,
 }
 
 impl CloudWatch {
     /// Starts on a free loopback port.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
-    }
-
-    /// Starts on a given address.
-    pub async fn bind(address: SocketAddr) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
         let state = Arc::<Mutex<server::State>>::default();
-        let (stop, stopped) = oneshot::channel();
-        tokio::spawn(server::serve(listener, Arc::clone(&state), stopped));
+        let server = Server::route(server::router(Arc::clone(&state))).await?;
         Ok(Self {
-            address,
+            server: Arc::new(server),
             state,
-            _stop: Arc::new(stop),
         })
     }
 
     /// The value for `AWS_ENDPOINT_URL_CLOUDWATCH` and `aws --endpoint-url`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.server.url()
     }
 
     /// Every accepted datum, in order of arrival.
@@ -138,7 +124,7 @@ impl CloudWatch {
 impl fmt::Debug for CloudWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CloudWatch")
-            .field("address", &self.address)
+            .field("server", &self.server)
             .finish_non_exhaustive()
     }
 }

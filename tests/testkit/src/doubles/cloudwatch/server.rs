@@ -9,8 +9,6 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use super::api::PutMetricDataInput;
 use super::failure::{Failure, Refusal};
@@ -58,15 +56,8 @@ impl State {
 
 type Shared = Arc<Mutex<State>>;
 
-pub(super) async fn serve(listener: TcpListener, state: Shared, stopped: oneshot::Receiver<()>) {
-    let app = Router::new().fallback(move |request| answer(Arc::clone(&state), request));
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async {
-            // Nothing is ever sent: the sender's end is the signal.
-            let _ = stopped.await;
-        })
-        .await
-        .expect("a bound listener keeps accepting");
+pub(super) fn router(state: Shared) -> Router {
+    Router::new().fallback(move |request| answer(Arc::clone(&state), request))
 }
 
 async fn answer(state: Shared, request: Request) -> Response<Body> {
