@@ -209,9 +209,9 @@ impl Ward {
     }
 
     async fn receive(&mut self) -> Result<()> {
-        let receive = ["sqs", "receive-message", "--max-number-of-messages", "10"];
+        let receive = ["receive-message", "--max-number-of-messages", "10"];
         let wait = ["--wait-time-seconds", "2", "--queue-url", &self.queue];
-        let answer = self.ministack.aws(&[&receive[..], &wait].concat()).await?;
+        let answer = sqs(&self.ministack, &[&receive[..], &wait].concat()).await?;
         for message in answer["Messages"].as_array().into_iter().flatten() {
             let body: Value = serde_json::from_str(message["Body"].as_str().context("a body")?)?;
             let event = body["Message"].as_str().context("a message of SNS")?;
@@ -223,9 +223,9 @@ impl Ward {
             let times = self.told.entry(state).or_default();
             times.entry(finding).or_default().push(self.began.elapsed());
             let handle = message["ReceiptHandle"].as_str().context("a handle")?;
-            let delete = ["sqs", "delete-message", "--queue-url", &self.queue];
+            let delete = ["delete-message", "--queue-url", &self.queue];
             let handle = ["--receipt-handle", handle];
-            self.ministack.aws(&[&delete[..], &handle].concat()).await?;
+            sqs(&self.ministack, &[&delete[..], &handle].concat()).await?;
         }
         Ok(())
     }
@@ -269,31 +269,33 @@ impl Ward {
 
 /// A queue that gets what programs are told, and Alert Manager's definition for it.
 async fn subscribe(ministack: &MiniStack) -> Result<(String, String)> {
-    let make = async |words: &[&str], name: &str| -> Result<String> {
-        let made = ministack.aws(words).await?;
-        let made = made[name].as_str().context("a name")?;
-        Ok(made.to_owned())
-    };
-    let people = make(&["sns", "create-topic", "--name", "people"], "TopicArn").await?;
-    let events = make(&["sns", "create-topic", "--name", "events"], "TopicArn").await?;
-    let queue = make(
-        &["sqs", "create-queue", "--queue-name", "events"],
-        "QueueUrl",
-    )
-    .await?;
+    let text = |answer: &Value| answer.as_str().context("a name").map(str::to_owned);
+    let mut topics = Vec::new();
+    for name in ["people", "events"] {
+        let topic = ministack
+            .aws(&["sns", "create-topic", "--name", name])
+            .await?;
+        topics.push(text(&topic["TopicArn"])?);
+    }
+    let queue = sqs(ministack, &["create-queue", "--queue-name", "events"]).await?;
+    let queue = text(&queue["QueueUrl"])?;
     let arn = ["--attribute-names", "QueueArn", "--queue-url", &queue];
-    let attributes = [&["sqs", "get-queue-attributes"][..], &arn].concat();
-    let arn = ministack.aws(&attributes).await?;
-    let arn = arn["Attributes"]["QueueArn"].as_str().context("an ARN")?;
-    let subscribe = ["sns", "subscribe", "--topic-arn", &events];
-    let to = ["--protocol", "sqs", "--notification-endpoint", arn];
+    let arn = sqs(ministack, &[&["get-queue-attributes"][..], &arn].concat()).await?;
+    let arn = text(&arn["Attributes"]["QueueArn"])?;
+    let subscribe = ["sns", "subscribe", "--topic-arn", &topics[1]];
+    let to = ["--protocol", "sqs", "--notification-endpoint", &arn];
     ministack.aws(&[&subscribe[..], &to].concat()).await?;
-    let topics = [
-        format!("AlarmTopicArn={people}"),
-        format!("GpuEventsTopicArn={events}"),
-    ];
-    let words = ["alertmanager", "--set", &topics[0], "--set", &topics[1]];
+    let people = format!("AlarmTopicArn={}", topics[0]);
+    let events = format!("GpuEventsTopicArn={}", topics[1]);
+    let words = ["alertmanager", "--set", &people, "--set", &events];
     Ok((queue, rules_py(&words).await?))
+}
+
+/// The AWS CLI takes this service's address from its command line only.
+async fn sqs(ministack: &MiniStack, words: &[&str]) -> Result<Value> {
+    let url = ministack.url();
+    let service = ["sqs", "--endpoint-url", &url];
+    ministack.aws(&[&service[..], words].concat()).await
 }
 
 async fn rules_py(words: &[&str]) -> Result<String> {
