@@ -12,4 +12,4 @@ pub(crate) mod reading;
 pub(crate) mod readings;
 pub(crate) mod rollup;
 pub(crate) mod unit;
-pub(crate) mod verdict;
+pub mod verdict;

@@ -61,6 +61,12 @@ pub(crate) fn counts() -> Vec<Metric> {
     COUNTS.map(metric).into()
 }
 
+/// The names of the counts in CloudWatch.
+#[must_use]
+pub fn count_names() -> [&'static str; COUNTS.len()] {
+    COUNTS.map(|(_, name, _)| name)
+}
+
 /// A verdict on one GPU or node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Finding {

@@ -5,10 +5,11 @@ use serde_json::Value;
 use crate::template::{TEMPLATES, Template};
 
 /// Who may do something to everything, as `resource Sid`.
-const ON_EVERYTHING: [&str; 9] = [
+const ON_EVERYTHING: [&str; 10] = [
     // In a key's own policy * is that key.
     "AlarmTopicKey AccountAdministers",
     "AlarmTopicKey AlarmsPublish",
+    "AlarmTopicKey AlertManagerPublishes",
     // These calls know no resource.
     "DcgmToCloudWatchRole PublishToOwnNamespace",
     // Amazon Managed Grafana's own calls, of which application it makes itself.
@@ -106,7 +107,8 @@ fn what_a_kept_workspace_needs_is_kept_too() {
 fn keys_are_rotated() {
     let template = Template::monitoring();
     let keys: Vec<_> = template.of_type("AWS::KMS::Key").collect();
-    assert_eq!(keys.len(), 1);
+    let ids: Vec<_> = keys.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["AlarmTopicKey"]);
     assert_eq!(keys[0].1["EnableKeyRotation"], true);
 }
 

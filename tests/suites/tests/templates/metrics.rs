@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dcgm_to_cloudwatch::gpu::metric;
+use dcgm_to_cloudwatch::gpu::{metric, verdict};
 use serde_json::{Value, json};
 
 use crate::template::Template;
@@ -22,6 +22,7 @@ fn every_metric_published_is_on_the_dashboard_or_watched_and_the_other_way_round
         .map(|field| metric::find(field).unwrap().name)
         .collect();
     published.insert(metric::GPUS_REPORTING.to_owned());
+    published.extend(verdict::count_names().map(str::to_owned));
     let mut shown = metrics_shown();
     shown.extend(metrics_watched());
     assert_eq!(shown, published);
@@ -61,6 +62,23 @@ fn the_dashboard_shows_what_the_documents_show() {
             "GPU memory",
             &["GPUMemoryUsed", "GPUMemoryFree"],
             "Average",
+            &json!({"min": 0}),
+        ),
+        (
+            "GPU health",
+            &[
+                "GPUsUnhealthy",
+                "GPUsMissing",
+                "GPUsThrottled",
+                "NodesStraggling",
+            ],
+            "Maximum",
+            &json!({"min": 0}),
+        ),
+        (
+            "GPUs idle, and their cost",
+            &["GPUsIdle", "GPUIdleCostPerHour"],
+            "Maximum",
             &json!({"min": 0}),
         ),
     ] {
@@ -113,8 +131,13 @@ fn gpu_alarms_watch_the_metric_of_the_whole_cluster() {
 
 #[test]
 fn every_alarm_tells_somebody_and_says_what_missing_data_means() {
-    let topic =
-        json!([{"Fn::If": ["CreateAlarmTopic", {"Ref": "AlarmTopic"}, {"Ref": "AlarmTopicArn"}]}]);
+    // That of the part topic.yaml, as `parts_are_told_of_the_one_workspace_and_the_topics_of_the_stack` has it.
+    let topic = json!([{"Ref": "AlarmTopicArn"}]);
+    let part = Template::load("topic.yaml");
+    assert_eq!(
+        part.section("Outputs")["AlarmTopicArn"]["Value"],
+        json!({"Fn::If": ["CreateAlarmTopic", {"Ref": "AlarmTopic"}, {"Ref": "AlarmTopicArn"}]})
+    );
     for (id, alarm) in monitoring().of_type("AWS::CloudWatch::Alarm") {
         assert_eq!(alarm["AlarmActions"], topic, "{id}");
         assert_eq!(alarm["OKActions"], topic, "{id}");
@@ -144,6 +167,69 @@ fn what_can_break_is_watched() {
     assert_eq!(alarms, expected.map(String::from).into());
 }
 
+/// Amazon Managed Prometheus has a metric for each group of rules: a query adds those of the workspace up.
+/// <https://docs.aws.amazon.com/prometheus/latest/userguide/AMP-CW-usage-metrics.html>
+#[test]
+fn rules_and_alert_manager_are_watched_as_they_cannot_tell_of_themselves() {
+    let template = Template::load("prometheus.yaml");
+    let workspace = &template.section("Outputs")["WorkspaceId"]["Value"];
+    let watched: BTreeSet<_> = template
+        .of_type("AWS::CloudWatch::Alarm")
+        .map(|(id, alarm)| {
+            let queries = alarm["Metrics"].as_array().unwrap();
+            assert_eq!(queries.len(), 1, "{id}");
+            assert_eq!(queries[0]["ReturnData"], true, "{id}");
+            assert_eq!(queries[0]["Period"], 300, "{id}");
+            let failing = (&alarm["ComparisonOperator"], &alarm["Threshold"]);
+            let above_zero = (&json!("GreaterThanThreshold"), &json!(0));
+            assert_eq!(failing, above_zero, "{id}");
+            // A workspace without rules, or with nothing to tell, fails in nothing.
+            assert_eq!(alarm["TreatMissingData"], "notBreaching", "{id}");
+            let query = &queries[0]["Expression"]["Fn::Sub"];
+            assert_eq!(&query[1], &json!({"Id": workspace}), "{id}");
+            format!("{id} {}", query[0].as_str().unwrap())
+        })
+        .collect();
+    let expected = [
+        (
+            "AlertManagerFailingAlarm",
+            "AlertManagerNotificationsFailed",
+        ),
+        ("RulesFailingAlarm", "RuleEvaluationFailures"),
+        ("RulesLateAlarm", "RuleGroupIterationsMissed"),
+    ]
+    .map(|(id, metric)| {
+        format!("{id} SELECT SUM({metric}) FROM \"AWS/Prometheus\" WHERE Workspace = '${{Id}}'")
+    });
+    assert_eq!(watched, expected.into());
+}
+
+/// Verdicts that need somebody; that GPUs are idle, and what it costs, is no fault.
+#[test]
+fn any_gpu_or_node_that_needs_somebody_is_told() {
+    let template = Template::load("alarms.yaml");
+    let watched: BTreeSet<_> = template
+        .of_type("AWS::CloudWatch::Alarm")
+        .filter(|(_, alarm)| is_verdict(alarm))
+        .map(|(id, alarm)| {
+            assert_eq!(alarm["Statistic"], "Maximum", "{id}");
+            assert_eq!(alarm["Threshold"], 0, "{id}");
+            assert_eq!(alarm["ComparisonOperator"], "GreaterThanThreshold", "{id}");
+            let row = (&alarm["DatapointsToAlarm"], &alarm["EvaluationPeriods"]);
+            assert_eq!(row, (&json!(3), &json!(10)), "{id}");
+            assert_eq!(alarm["TreatMissingData"], "notBreaching", "{id}");
+            alarm["MetricName"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let expected = [
+        "GPUsMissing",
+        "GPUsThrottled",
+        "GPUsUnhealthy",
+        "NodesStraggling",
+    ];
+    assert_eq!(watched, expected.map(String::from).into());
+}
+
 /// The names that alarms and dashboard are told, or make up themselves, are those of the resources.
 #[test]
 fn alarms_watch_what_there_is() {
@@ -165,13 +251,19 @@ fn alarms_watch_what_there_is() {
     assert!(body[0].as_str().unwrap().contains(&query), "{query}");
 }
 
-/// A new stack pages nobody before its cluster can have come up.
+/// A new stack pages nobody before its cluster can have come up, and before the rules can know it.
 #[test]
 fn an_alarm_on_silence_waits_for_the_first_data() {
     for (id, alarm) in monitoring().of_type("AWS::CloudWatch::Alarm") {
         let warm_up = &alarm["WarmUpConfiguration"]["WarmUpPeriodDurationInMinutes"];
         let is_on_silence = alarm["TreatMissingData"] == "breaching";
-        assert_eq!(warm_up.as_u64().is_some(), is_on_silence, "{id}");
+        let expected = match (is_on_silence, is_verdict(alarm)) {
+            (true, _) => Some(120),
+            (false, true) => Some(30),
+            (false, false) => None,
+        };
+        assert_eq!(warm_up.as_u64(), expected, "{id}");
+        assert_eq!(alarm["WarmUpConfiguration"].is_null(), expected.is_none());
     }
 }
 
@@ -207,6 +299,12 @@ fn metrics_watched() -> BTreeSet<String> {
 
 fn is_ours(namespace: &Value) -> bool {
     namespace == &json!({"Fn::Sub": "ParallelCluster/${ClusterName}/GPU"})
+}
+
+/// Whether the alarm is on what the rules say.
+fn is_verdict(alarm: &Value) -> bool {
+    let name = alarm["MetricName"].as_str().unwrap_or_default();
+    is_ours(&alarm["Namespace"]) && verdict::count_names().contains(&name)
 }
 
 fn metrics_shown() -> BTreeSet<String> {

@@ -1,20 +1,25 @@
 //! Parameters and outputs: what a user may set and what a stack tells.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use serde_json::{Value, json};
+use testkit::project::repository;
 
-use crate::template::{PARTS, TEMPLATES, Template};
+use crate::template::{ENTRIES, PARTS, TEMPLATES, Template};
 
 /// What scripts and people read by name.
-const OUTPUTS: [&str; 15] = [
+const OUTPUTS: [&str; 18] = [
     "AMPPrometheusEndpoint",
     "AMPQueryPolicyArn",
     "AMPRemoteWritePolicyArn",
     "AMPWorkspaceArn",
     "AMPWorkspaceId",
+    "AlarmTopicArn",
+    "AlertManagerDefinition",
     "DcgmToCloudWatchFunctionName",
     "GpuDashboardUrl",
+    "GpuEventsTopicArn",
     "GrafanaDashboardsUrl",
     "GrafanaDataSourceHealth",
     "GrafanaDataSourceSetupFunctionName",
@@ -25,29 +30,35 @@ const OUTPUTS: [&str; 15] = [
     "MonitoringType",
 ];
 
-/// The templates that people deploy by hand.
-const ENTRIES: &[&str] = TEMPLATES.split_at(4).0;
-
 #[test]
 fn every_parameter_is_described_and_bounded_and_has_a_default_where_it_can() {
     // Those of a further cluster that only its owner knows.
-    const GIVEN: [&str; 2] = ["AmpWorkspaceId", "DeadLetterQueueName"];
+    const GIVEN: [(&str, &str); 5] = [
+        ("metrics.yaml", "AmpWorkspaceId"),
+        ("alarms.yaml", "AlarmTopicArn"),
+        ("alarms.yaml", "DeadLetterQueueName"),
+        ("health.yaml", "AmpWorkspaceId"),
+        ("efficiency.yaml", "AmpWorkspaceId"),
+    ];
+    let mut given = Vec::new();
     for name in ENTRIES {
         for (parameter, declared) in Template::load(name).section("Parameters") {
             for key in ["Description", "ConstraintDescription", "Type"] {
                 assert!(!declared[key].is_null(), "{name}: {parameter} has no {key}");
             }
-            let has_default = !declared["Default"].is_null();
-            assert!(
-                has_default || GIVEN.contains(&parameter.as_str()),
-                "{name}: {parameter}"
-            );
+            if declared["Default"].is_null() {
+                given.push((name, parameter.clone()));
+            }
             let is_bounded = ["AllowedPattern", "AllowedValues", "MaxValue"]
                 .iter()
                 .any(|key| !declared[key].is_null());
             assert!(is_bounded, "{name}: {parameter} takes anything");
         }
     }
+    assert_eq!(
+        given,
+        GIVEN.map(|(name, parameter)| (name, parameter.to_owned()))
+    );
 }
 
 /// A parameter is the same wherever it stands, and is passed on as it is.
@@ -57,6 +68,7 @@ fn stacks_pass_on_every_parameter_of_their_parts() {
         ("Network", "network.yaml"),
         ("Monitoring", "monitoring.yaml"),
     ];
+    let mut made = BTreeSet::new();
     for (stack, parts) in [
         ("parallelcluster-infrastructure.yaml", &root[..]),
         ("monitoring.yaml", &PARTS[..]),
@@ -71,7 +83,7 @@ fn stacks_pass_on_every_parameter_of_their_parts() {
             assert_eq!(told, expected, "{part}");
             for (parameter, declared) in template.section("Parameters") {
                 if passed[parameter] != json!({"Ref": parameter}) {
-                    assert!(MADE.contains(&parameter.as_str()), "{part}: {parameter}");
+                    made.insert(format!("{part} {parameter}"));
                     continue;
                 }
                 passed_on.insert(parameter.clone());
@@ -90,15 +102,80 @@ fn stacks_pass_on_every_parameter_of_their_parts() {
             .all(|name| ["MonitoringType", "NamePrefix"].contains(&&**name));
         assert!(kept, "{not_passed:?}");
     }
+    assert_eq!(made, MADE.map(str::to_owned).into());
 }
 
 /// What a stack makes for its parts, of other parts or of its own name.
-const MADE: [&str; 4] = [
-    "AmpWorkspaceId",
-    "DeadLetterQueueName",
-    "GrafanaDataSourceSetupFunctionName",
-    "NamePrefix",
+const MADE: [&str; 16] = [
+    "Alarms AlarmTopicArn",
+    "Alarms DeadLetterQueueName",
+    "Alarms GrafanaDataSourceSetupFunctionName",
+    "Alarms NamePrefix",
+    "Efficiency AmpWorkspaceId",
+    "Efficiency DashboardUrl",
+    "Grafana AmpWorkspaceId",
+    "Grafana NamePrefix",
+    "Health AmpWorkspaceId",
+    "Health DashboardUrl",
+    "Metrics AmpWorkspaceId",
+    "Metrics NamePrefix",
+    "Monitoring NamePrefix",
+    "Prometheus AlarmTopicArn",
+    "Prometheus GpuEventsTopicArn",
+    "Prometheus NamePrefix",
 ];
+
+/// Every part that tells people or programs, or reads the workspace, has what the stack made for all.
+#[test]
+fn parts_are_told_of_the_one_workspace_and_the_topics_of_the_stack() {
+    let stack = Template::load("monitoring.yaml");
+    for (part, _) in PARTS {
+        let told = &stack.resource(part)["Properties"]["Parameters"];
+        let chosen = ["Prometheus", "Topic"].contains(&part);
+        for (parameter, from, may_be_chosen) in [
+            ("AmpWorkspaceId", "Prometheus.Outputs.WorkspaceId", chosen),
+            (
+                "AlarmTopicArn",
+                "Topic.Outputs.AlarmTopicArn",
+                part == "Topic",
+            ),
+            (
+                "GpuEventsTopicArn",
+                "Topic.Outputs.GpuEventsTopicArn",
+                false,
+            ),
+        ] {
+            let (made_by, output) = from.split_once('.').unwrap();
+            let expected = if may_be_chosen {
+                json!({"Ref": parameter})
+            } else {
+                json!({"Fn::GetAtt": [made_by, output]})
+            };
+            let is_told = !told[parameter].is_null();
+            assert!(!is_told || told[parameter] == expected, "{part}: {told}");
+        }
+    }
+}
+
+/// Alerts lead to the dashboard of what they are about, in Grafana where there is one.
+#[test]
+fn alerts_lead_to_a_dashboard_of_grafana_or_of_cloudwatch() {
+    let stack = Template::load("monitoring.yaml");
+    for (part, file, dashboard) in [
+        ("Health", "health", "gpu-health"),
+        ("Efficiency", "efficiency", "gpu-efficiency"),
+    ] {
+        let url = &stack.resource(part)["Properties"]["Parameters"]["DashboardUrl"];
+        let grafana =
+            format!("${{Grafana.Outputs.Endpoint}}/d/{dashboard}?var-cluster=${{ClusterName}}");
+        let cloudwatch = json!({"Fn::GetAtt": ["Alarms", "Outputs.GpuDashboardUrl"]});
+        let expected = json!({"Fn::If": ["HasGrafana", {"Fn::Sub": grafana}, cloudwatch]});
+        assert_eq!(url, &expected, "{part}");
+        let file = repository(&format!("infra/dashboards/{file}.json"));
+        let file: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        assert_eq!(file["uid"], dashboard);
+    }
+}
 
 #[test]
 fn monitoring_can_be_chosen_as_the_documents_say() {
@@ -112,7 +189,7 @@ fn monitoring_can_be_chosen_as_the_documents_say() {
 
 #[test]
 fn both_stacks_tell_what_is_read_by_name() {
-    for name in &TEMPLATES[..2] {
+    for name in &ENTRIES[..2] {
         let template = Template::load(name);
         for output in OUTPUTS {
             let told = template.section("Outputs").get(output);

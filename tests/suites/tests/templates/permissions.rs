@@ -64,6 +64,19 @@ const QUERIES: [&str; 4] = [
     "aps:QueryMetrics",
 ];
 
+/// What Grafana's alerting pages call, and a single silence, which they ask for to edit it:
+/// <https://docs.aws.amazon.com/grafana/latest/userguide/amp-configure-alerts.html>.
+pub(crate) const ALERTS: [&str; 8] = [
+    "aps:DeleteAlertManagerSilence",
+    "aps:GetAlertManagerSilence",
+    "aps:GetAlertManagerStatus",
+    "aps:ListAlertManagerAlertGroups",
+    "aps:ListAlertManagerAlerts",
+    "aps:ListAlertManagerSilences",
+    "aps:ListRules",
+    "aps:PutAlertManagerSilences",
+];
+
 /// AWS's own AmazonGrafanaCloudWatchAccess, by what it is for.
 pub(crate) const CLOUDWATCH_METRICS: [&str; 7] = [
     "cloudwatch:DescribeAlarmHistory",
@@ -92,7 +105,7 @@ pub(crate) const CLOUDWATCH_NAMES: [&str; 6] = [
 ];
 
 /// Every permission the stack gives: to whom, which actions, on what.
-const PERMISSIONS: [(&str, &[&str], &str); 19] = [
+const PERMISSIONS: [(&str, &[&str], &str); 20] = [
     ("AmpQueryPolicy", &QUERIES, WORKSPACE),
     ("AmpRemoteWritePolicy", &["aps:RemoteWrite"], WORKSPACE),
     (
@@ -141,6 +154,7 @@ const PERMISSIONS: [(&str, &[&str], &str); 19] = [
         "GrafanaDataSourceSetupLogGroup.Arn",
     ),
     ("GrafanaWorkspaceRole", &QUERIES, GIVEN_WORKSPACE),
+    ("GrafanaWorkspaceRole", &ALERTS, GIVEN_WORKSPACE),
     ("GrafanaWorkspaceRole", &CLOUDWATCH_METRICS, "*"),
     ("GrafanaWorkspaceRole", &CLOUDWATCH_LOGS, "*"),
     ("GrafanaWorkspaceRole", &CLOUDWATCH_NAMES, "*"),
@@ -245,15 +259,22 @@ fn a_role_is_for_this_account_alone_where_a_service_acts_for_its_callers() {
 }
 
 #[test]
-fn the_queue_and_the_topic_are_encrypted_and_refuse_plain_text() {
+fn the_queue_and_the_topics_are_encrypted_and_refuse_plain_text() {
     let template = Template::monitoring();
     let properties = |id: &str| template.resource(id)["Properties"].clone();
     assert_eq!(properties("DeadLetterQueue")["SqsManagedSseEnabled"], true);
-    assert_eq!(
-        properties("AlarmTopic")["KmsMasterKeyId"],
-        json!({"Ref": "AlarmTopicKey"})
-    );
-    for policy in ["DeadLetterQueuePolicy", "AlarmTopicPolicy"] {
+    let topics: Vec<_> = template.of_type("AWS::SNS::Topic").collect();
+    let ids: Vec<_> = topics.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["AlarmTopic", "GpuEventsTopic"]);
+    for (id, topic) in topics {
+        let key = json!({"Ref": "AlarmTopicKey"});
+        assert_eq!(topic["KmsMasterKeyId"], key, "{id}");
+    }
+    for policy in [
+        "DeadLetterQueuePolicy",
+        "AlarmTopicPolicy",
+        "GpuEventsTopicPolicy",
+    ] {
         let statements = properties(policy)["PolicyDocument"]["Statement"].clone();
         let denied = statements.as_array().unwrap().iter().any(|statement| {
             let plain = &statement["Condition"]["Bool"]["aws:SecureTransport"];
@@ -261,6 +282,140 @@ fn the_queue_and_the_topic_are_encrypted_and_refuse_plain_text() {
         });
         assert!(denied, "{policy}");
     }
+}
+
+/// Alert Manager's name in the region, as it is in every statement for it.
+fn alert_manager() -> Value {
+    let own_of_region = json!({"Fn::Sub": "${AWS::Region}.aps.amazonaws.com"});
+    json!({"Service": {"Fn::If": ["IsOptInRegion", own_of_region, "aps.amazonaws.com"]}})
+}
+
+#[test]
+fn topics_take_the_alarms_of_this_account_and_of_its_workspace_alone() {
+    let account = json!({"aws:SourceAccount": {"Ref": "AWS::AccountId"}});
+    let id = json!({"Fn::If": ["HasAmpWorkspace", {"Ref": "AmpWorkspaceId"}, "*"]});
+    let workspace = json!({"aws:SourceArn": {"Fn::Sub": [WORKSPACE, {"Id": id}]}});
+    let cloudwatch = |topic: &str| {
+        json!({
+            "Sid": "AlarmsPublish",
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+            "Action": "sns:Publish",
+            "Resource": {"Ref": topic},
+            "Condition": {"StringEquals": account},
+        })
+    };
+    let alerts = |topic: &str| {
+        json!({
+            "Sid": "AlertManagerPublishes",
+            "Effect": "Allow",
+            "Principal": alert_manager(),
+            "Action": ["sns:GetTopicAttributes", "sns:Publish"],
+            "Resource": {"Ref": topic},
+            "Condition": {"StringEquals": account, "ArnLike": workspace},
+        })
+    };
+    let without_tls = |topic: &str| {
+        json!({
+            "Sid": "DenyWithoutTls",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "sns:Publish",
+            "Resource": {"Ref": topic},
+            "Condition": {"Bool": {"aws:SecureTransport": false}},
+        })
+    };
+    let [people, programs] = ["AlarmTopic", "GpuEventsTopic"];
+    let template = Template::load("topic.yaml");
+    for (policy, topic, statements) in [
+        (
+            "AlarmTopicPolicy",
+            people,
+            json!([cloudwatch(people), alerts(people), without_tls(people)]),
+        ),
+        // A program reads the events of Alert Manager, and nothing of another form.
+        (
+            "GpuEventsTopicPolicy",
+            programs,
+            json!([alerts(programs), without_tls(programs)]),
+        ),
+    ] {
+        let policy = &template.resource(policy)["Properties"];
+        assert_eq!(policy["Topics"], json!([{"Ref": topic}]));
+        assert_eq!(policy["PolicyDocument"]["Statement"], statements);
+    }
+    assert_eq!(template.of_type("AWS::SNS::TopicPolicy").count(), 2);
+}
+
+#[test]
+fn the_key_of_the_topics_is_used_for_this_accounts_alarms_alone() {
+    let publishes = |sid: &str, service: Value| {
+        json!({
+            "Sid": sid,
+            "Effect": "Allow",
+            "Principal": service,
+            "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+            "Resource": "*",
+            "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+        })
+    };
+    let root = json!({"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"});
+    let expected = json!([
+        {
+            "Sid": "AccountAdministers",
+            "Effect": "Allow",
+            "Principal": {"AWS": root},
+            "Action": "kms:*",
+            "Resource": "*",
+        },
+        publishes("AlarmsPublish", json!({"Service": "cloudwatch.amazonaws.com"})),
+        publishes("AlertManagerPublishes", alert_manager()),
+    ]);
+    let template = Template::load("topic.yaml");
+    let key = &template.resource("AlarmTopicKey")["Properties"];
+    assert_eq!(key["KeyPolicy"]["Statement"], expected);
+}
+
+/// <https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-regions.html>
+#[test]
+fn alert_manager_has_the_regions_own_name_where_an_account_enables_the_region() {
+    fn regions(conditions: &Value, condition: &Value) -> BTreeSet<String> {
+        let parts = condition["Fn::Or"].as_array().unwrap();
+        // More than ten are refused.
+        assert!((2..=10).contains(&parts.len()), "{condition}");
+        let of_part = |part: &Value| {
+            if let Some(named) = part["Condition"].as_str() {
+                return regions(conditions, &conditions[named]);
+            }
+            let compared = &part["Fn::Equals"];
+            assert_eq!(compared[0], json!({"Ref": "AWS::Region"}));
+            BTreeSet::from([compared[1].as_str().unwrap().to_owned()])
+        };
+        parts.iter().flat_map(of_part).collect()
+    }
+    let template = Template::load("topic.yaml");
+    let conditions = Value::Object(template.section("Conditions").clone());
+    let expected = [
+        "af-south-1",
+        "ap-east-1",
+        "ap-east-2",
+        "ap-south-2",
+        "ap-southeast-3",
+        "ap-southeast-4",
+        "ap-southeast-5",
+        "ap-southeast-6",
+        "ap-southeast-7",
+        "ca-west-1",
+        "eu-central-2",
+        "eu-south-1",
+        "eu-south-2",
+        "il-central-1",
+        "me-central-1",
+        "me-south-1",
+        "mx-central-1",
+    ];
+    let found = regions(&conditions, &conditions["IsOptInRegion"]);
+    assert_eq!(found, expected.map(str::to_owned).into());
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -168,7 +168,12 @@ fn the_stack_is_made_of_what_the_regions_of_the_documents_have() {
     };
     assert_eq!(lint(everything, &TEMPLATES), "");
     assert_eq!(lint(without_grafana, &without(&["grafana.yaml"])), "");
-    let parts = ["grafana.yaml", "prometheus.yaml"];
+    let parts = [
+        "grafana.yaml",
+        "prometheus.yaml",
+        "health.yaml",
+        "efficiency.yaml",
+    ];
     assert_eq!(lint(network_alone, &without(&parts)), "");
 
     // The documents claim no less than there is.
@@ -181,6 +186,9 @@ fn the_stack_is_made_of_what_the_regions_of_the_documents_have() {
     };
     lacks(without_grafana, "grafana.yaml", "AWS::Grafana::Workspace");
     lacks(network_alone, "prometheus.yaml", "AWS::APS::Workspace");
+    for rules in ["health.yaml", "efficiency.yaml"] {
+        lacks(network_alone, rules, "AWS::APS::RuleGroupsNamespace");
+    }
 }
 
 fn lint(regions: &BTreeSet<String>, templates: &[&str]) -> String {

@@ -9,7 +9,8 @@ use iam_rs::{Decision, IAMPolicy, IAMRequest, PolicyEvaluator};
 use serde_json::{Value, json};
 
 use crate::permissions::{
-    CLOUDWATCH_LOGS, CLOUDWATCH_METRICS, CLOUDWATCH_NAMES, CREDENTIAL, PEOPLE, THROUGH_GRAFANA,
+    ALERTS, CLOUDWATCH_LOGS, CLOUDWATCH_METRICS, CLOUDWATCH_NAMES, CREDENTIAL, PEOPLE,
+    THROUGH_GRAFANA,
 };
 use crate::template::Template;
 
@@ -19,7 +20,7 @@ const INSTANCE: &str = "arn:aws:ec2:us-east-2:111122223333:instance/i-0123456789
 const NAMESPACE: &str = "ParallelCluster/p5en/GPU";
 
 /// What CloudFormation would put for a reference in a stack `gpu` that makes its own workspaces.
-const NAMES: [(&str, &str); 15] = [
+const NAMES: [(&str, &str); 16] = [
     ("AWS::Partition", "aws"),
     ("AWS::Region", "us-east-2"),
     ("AWS::AccountId", ACCOUNT),
@@ -40,13 +41,28 @@ const NAMES: [(&str, &str); 15] = [
     ("DcgmToCloudWatch.Arn", FUNCTION),
     ("DeadLetterQueue.Arn", QUEUE),
     ("AlarmTopic", TOPIC),
+    ("GpuEventsTopic", EVENTS),
     ("AWS::StackName", "gpu"),
 ];
+
+/// The conditions that policies ask for, and those that hold in that stack.
+const CONDITIONS: [&str; 4] = [
+    "CreateAmpWorkspace",
+    "CreateGrafanaWorkspace",
+    "HasAmpWorkspace",
+    "IsOptInRegion",
+];
+const HOLDING: [&str; 2] = ["CreateAmpWorkspace", "CreateGrafanaWorkspace"];
 
 const FUNCTION: &str = "arn:aws:lambda:us-east-2:111122223333:function:gpu-dcgm-to-cloudwatch";
 const SET_UP: &str = "arn:aws:lambda:us-east-2:111122223333:function:gpu-grafana-datasource-setup";
 const QUEUE: &str = "arn:aws:sqs:us-east-2:111122223333:gpu-dead-letters";
 const TOPIC: &str = "arn:aws:sns:us-east-2:111122223333:gpu-alarms";
+const EVENTS: &str = "arn:aws:sns:us-east-2:111122223333:gpu-events";
+const TOPIC_KEY: &str = "arn:aws:kms:us-east-2:111122223333:key/topics";
+const ALARM: &str = "arn:aws:cloudwatch:us-east-2:111122223333:alarm:gpu-temperature";
+const CLOUDWATCH: &str = "cloudwatch.amazonaws.com";
+const ALERT_MANAGER: &str = "aps.amazonaws.com";
 const AMP: &str = "arn:aws:aps:us-east-2:111122223333:workspace/ws-ours";
 const OTHER_AMP: &str = "arn:aws:aps:us-east-2:111122223333:workspace/ws-other";
 const GRAFANA: &str = "arn:aws:grafana:us-east-2:111122223333:/workspaces/g-ours";
@@ -63,7 +79,7 @@ const KEY: &str = "arn:aws:kms:eu-west-1:999988887777:key/mrk-1";
 const APPLICATION: &str = "arn:aws:sso::999988887777:application/ssoins-1/apl-1";
 
 /// Every call of a run and of a set-up, Lambda's own among them.
-const CALLS: [(&str, &[&str], &str); 21] = [
+const CALLS: [(&str, &[&str], &str); 22] = [
     ("AmpRemoteWritePolicy", &["aps:RemoteWrite"], AMP),
     (
         "AmpQueryPolicy",
@@ -145,10 +161,11 @@ const CALLS: [(&str, &[&str], &str); 21] = [
         ],
         AMP,
     ),
+    ("GrafanaWorkspaceRole", &ALERTS, AMP),
 ];
 
 /// What somebody who got hold of a role would try next.
-const TRESPASSES: [(&str, &str, &str); 27] = [
+const TRESPASSES: [(&str, &str, &str); 34] = [
     ("AmpRemoteWritePolicy", "aps:RemoteWrite", OTHER_AMP),
     ("AmpRemoteWritePolicy", "aps:QueryMetrics", AMP),
     ("AmpRemoteWritePolicy", "aps:DeleteWorkspace", AMP),
@@ -212,6 +229,18 @@ const TRESPASSES: [(&str, &str, &str); 27] = [
     ("GrafanaWorkspaceRole", "logs:PutLogEvents", LOG),
     ("GrafanaWorkspaceRole", "aps:QueryMetrics", OTHER_AMP),
     ("GrafanaWorkspaceRole", "cloudwatch:PutMetricData", METRICS),
+    (
+        "GrafanaWorkspaceRole",
+        "aps:PutAlertManagerSilences",
+        OTHER_AMP,
+    ),
+    ("GrafanaWorkspaceRole", "aps:ListRules", OTHER_AMP),
+    // Who is told of what, the stack alone says.
+    ("GrafanaWorkspaceRole", "aps:PutAlertManagerDefinition", AMP),
+    ("GrafanaWorkspaceRole", "aps:PutRuleGroupsNamespace", AMP),
+    ("GrafanaWorkspaceRole", "aps:CreateAlertManagerAlerts", AMP),
+    ("AmpQueryPolicy", "aps:PutAlertManagerSilences", AMP),
+    ("DcgmToCloudWatchRole", "sns:Publish", TOPIC),
 ];
 
 #[test]
@@ -311,36 +340,317 @@ fn services_act_for_this_account_alone() {
 }
 
 #[test]
-fn the_queue_and_the_topic_take_nothing_in_plain_text_and_no_strangers_alarms() {
-    let template = Template::monitoring();
-    let decide = |policy: &str, service: &str, action, resource, context: Value| {
-        let document = resolved(&template.resource(policy)["Properties"]["PolicyDocument"]);
-        let mut request = request(&json!({"Service": service}), action, resource);
-        request["Context"] = context;
-        decide(&[document], request)
-    };
-    let alarm = |account: &str, tls: bool| {
-        let context = json!({"aws:SourceAccount": account, "aws:SecureTransport": tls});
-        let service = "cloudwatch.amazonaws.com";
-        decide("AlarmTopicPolicy", service, "sns:Publish", TOPIC, context)
-    };
-    assert_eq!(alarm(ACCOUNT, true), Decision::Allow);
-    assert_eq!(alarm(STRANGER, true), Decision::NotApplicable);
-    assert_eq!(alarm(ACCOUNT, false), Decision::Deny);
+fn the_queue_takes_nothing_in_plain_text() {
     let letter = |tls: bool| {
-        let context = json!({"aws:SecureTransport": tls});
-        let service = "scheduler.amazonaws.com";
-        decide(
-            "DeadLetterQueuePolicy",
-            service,
-            "sqs:SendMessage",
-            QUEUE,
-            context,
-        )
+        let service = json!({"Service": "scheduler.amazonaws.com"});
+        let mut request = request(&service, "sqs:SendMessage", QUEUE);
+        request["Context"] = json!({"aws:SecureTransport": tls});
+        decide(&[policy_of("DeadLetterQueuePolicy", &HOLDING)], request)
     };
     // That it may be sent at all, the schedule's role says.
     assert_eq!(letter(true), Decision::NotApplicable);
     assert_eq!(letter(false), Decision::Deny);
+}
+
+/// A service's call on a topic or its key.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    policy: &'a str,
+    service: &'a str,
+    action: &'a str,
+    resource: &'a str,
+    account: &'a str,
+    source: &'a str,
+    tls: bool,
+    /// The conditions that hold in the stack.
+    holding: &'a [&'a str],
+}
+
+impl Call<'_> {
+    fn decision(self) -> Decision {
+        let principal = json!({"Service": self.service});
+        let mut request = request(&principal, self.action, self.resource);
+        request["Context"] = json!({
+            "aws:SourceAccount": self.account,
+            "aws:SourceArn": self.source,
+            "aws:SecureTransport": self.tls,
+        });
+        decide(&[policy_of(self.policy, self.holding)], request)
+    }
+}
+
+/// Every call that a statement of the topics and of their key is for.
+const PUBLISHING: [(&str, &str, &str, &str, &str); 9] = [
+    ("AlarmTopicPolicy", CLOUDWATCH, "sns:Publish", TOPIC, ALARM),
+    (
+        "AlarmTopicPolicy",
+        ALERT_MANAGER,
+        "sns:GetTopicAttributes",
+        TOPIC,
+        AMP,
+    ),
+    ("AlarmTopicPolicy", ALERT_MANAGER, "sns:Publish", TOPIC, AMP),
+    (
+        "GpuEventsTopicPolicy",
+        ALERT_MANAGER,
+        "sns:GetTopicAttributes",
+        EVENTS,
+        AMP,
+    ),
+    (
+        "GpuEventsTopicPolicy",
+        ALERT_MANAGER,
+        "sns:Publish",
+        EVENTS,
+        AMP,
+    ),
+    ("AlarmTopicKey", CLOUDWATCH, "kms:Decrypt", TOPIC_KEY, ALARM),
+    (
+        "AlarmTopicKey",
+        CLOUDWATCH,
+        "kms:GenerateDataKey",
+        TOPIC_KEY,
+        ALARM,
+    ),
+    (
+        "AlarmTopicKey",
+        ALERT_MANAGER,
+        "kms:Decrypt",
+        TOPIC_KEY,
+        AMP,
+    ),
+    (
+        "AlarmTopicKey",
+        ALERT_MANAGER,
+        "kms:GenerateDataKey",
+        TOPIC_KEY,
+        AMP,
+    ),
+];
+
+fn publishing() -> impl Iterator<Item = Call<'static>> {
+    let call = |(policy, service, action, resource, source)| Call {
+        policy,
+        service,
+        action,
+        resource,
+        account: ACCOUNT,
+        source,
+        tls: true,
+        holding: &HOLDING,
+    };
+    PUBLISHING.into_iter().map(call)
+}
+
+#[test]
+fn the_topics_and_their_key_serve_this_accounts_alarms_and_nobody_else() {
+    for call in publishing() {
+        let what = format!("{} {} {}", call.policy, call.service, call.action);
+        assert_eq!(call.decision(), Decision::Allow, "{what}");
+        let source = call.source.replace(ACCOUNT, STRANGER);
+        let other_resource = call.resource.replace(ACCOUNT, STRANGER);
+        let refused = [
+            Call {
+                account: STRANGER,
+                source: &source,
+                ..call
+            },
+            Call {
+                account: STRANGER,
+                ..call
+            },
+            Call {
+                service: "events.amazonaws.com",
+                ..call
+            },
+            Call {
+                service: "us-east-2.aps.amazonaws.com",
+                ..call
+            },
+        ];
+        for refused in refused {
+            let decision = refused.decision();
+            assert_eq!(decision, Decision::NotApplicable, "{what}");
+        }
+        if call.policy != "AlarmTopicKey" {
+            let elsewhere = Call {
+                resource: &other_resource,
+                ..call
+            };
+            assert_eq!(elsewhere.decision(), Decision::NotApplicable, "{what}");
+        }
+        if call.action == "sns:Publish" {
+            let plain = Call { tls: false, ..call };
+            assert_eq!(plain.decision(), Decision::Deny, "{what}");
+        }
+    }
+}
+
+#[test]
+fn alert_manager_publishes_for_a_workspace_of_this_account_and_for_the_given_one_alone() {
+    let alerts = publishing()
+        .filter(|call| call.service == ALERT_MANAGER && call.policy.ends_with("TopicPolicy"));
+    let mut checked = 0;
+    for call in alerts {
+        checked += 1;
+        let from = |source: &str, holding: &[&str]| {
+            Call {
+                source,
+                holding,
+                ..call
+            }
+            .decision()
+        };
+        let what = call.policy;
+        let strangers = AMP.replace(ACCOUNT, STRANGER);
+        assert_eq!(
+            from(&strangers, &HOLDING),
+            Decision::NotApplicable,
+            "{what}"
+        );
+        assert_eq!(from(ALARM, &HOLDING), Decision::NotApplicable, "{what}");
+        // The stack's own workspace is not known before the topic.
+        assert_eq!(from(OTHER_AMP, &HOLDING), Decision::Allow, "{what}");
+        let given = ["CreateGrafanaWorkspace", "HasAmpWorkspace"];
+        assert_eq!(from(AMP, &given), Decision::Allow, "{what}");
+        assert_eq!(from(OTHER_AMP, &given), Decision::NotApplicable, "{what}");
+        assert_eq!(from(&strangers, &given), Decision::NotApplicable, "{what}");
+    }
+    assert_eq!(checked, 4);
+}
+
+#[test]
+fn alert_manager_is_known_by_the_regions_own_name_where_it_has_one() {
+    let holding = [
+        "CreateAmpWorkspace",
+        "CreateGrafanaWorkspace",
+        "IsOptInRegion",
+    ];
+    for call in publishing().filter(|call| call.service == ALERT_MANAGER) {
+        let there = Call {
+            holding: &holding,
+            ..call
+        };
+        assert_eq!(there.decision(), Decision::NotApplicable, "{}", call.policy);
+        let own_name = Call {
+            service: "us-east-2.aps.amazonaws.com",
+            ..there
+        };
+        assert_eq!(own_name.decision(), Decision::Allow, "{}", call.policy);
+    }
+}
+
+#[test]
+fn topics_and_their_key_are_used_for_nothing_but_publishing() {
+    for (policy, service, action, resource, source) in [
+        // CloudWatch's words are for people.
+        (
+            "GpuEventsTopicPolicy",
+            CLOUDWATCH,
+            "sns:Publish",
+            EVENTS,
+            ALARM,
+        ),
+        (
+            "AlarmTopicPolicy",
+            CLOUDWATCH,
+            "sns:GetTopicAttributes",
+            TOPIC,
+            ALARM,
+        ),
+        (
+            "AlarmTopicPolicy",
+            ALERT_MANAGER,
+            "sns:Subscribe",
+            TOPIC,
+            AMP,
+        ),
+        (
+            "GpuEventsTopicPolicy",
+            ALERT_MANAGER,
+            "sns:Subscribe",
+            EVENTS,
+            AMP,
+        ),
+        (
+            "GpuEventsTopicPolicy",
+            ALERT_MANAGER,
+            "sns:DeleteTopic",
+            EVENTS,
+            AMP,
+        ),
+        (
+            "AlarmTopicPolicy",
+            ALERT_MANAGER,
+            "sns:Publish",
+            EVENTS,
+            AMP,
+        ),
+        (
+            "GpuEventsTopicPolicy",
+            ALERT_MANAGER,
+            "sns:Publish",
+            TOPIC,
+            AMP,
+        ),
+        (
+            "AlarmTopicKey",
+            ALERT_MANAGER,
+            "kms:ScheduleKeyDeletion",
+            TOPIC_KEY,
+            AMP,
+        ),
+        (
+            "AlarmTopicKey",
+            CLOUDWATCH,
+            "kms:PutKeyPolicy",
+            TOPIC_KEY,
+            ALARM,
+        ),
+    ] {
+        let call = Call {
+            policy,
+            service,
+            action,
+            resource,
+            account: ACCOUNT,
+            source,
+            tls: true,
+            holding: &HOLDING,
+        };
+        let decision = call.decision();
+        assert_eq!(decision, Decision::NotApplicable, "{policy} {action}");
+    }
+}
+
+#[test]
+fn every_statement_of_a_topic_or_a_key_is_asked_for() {
+    let named: BTreeSet<_> = publishing()
+        .map(|call| format!("{} {} {}", call.policy, call.service, call.action))
+        .collect();
+    let template = Template::monitoring();
+    let topics = template.of_type("AWS::SNS::TopicPolicy");
+    let mut given = BTreeSet::new();
+    for (id, _) in topics.chain(template.of_type("AWS::KMS::Key")) {
+        let policy = policy_of(id, &HOLDING);
+        for statement in policy["Statement"].as_array().unwrap() {
+            if statement["Effect"] == "Allow" && statement["Principal"]["AWS"].is_null() {
+                let service = statement["Principal"]["Service"].as_str().unwrap();
+                let actions = actions(&json!({"Statement": [statement]}));
+                let row = |action: String| format!("{id} {service} {}", action.replace('*', ""));
+                given.extend(actions.into_iter().map(row));
+            }
+        }
+    }
+    assert_eq!(given, named);
+}
+
+/// The policy of a queue, a topic or a key, where these conditions hold.
+fn policy_of(id: &str, holding: &[&str]) -> Value {
+    let template = Template::monitoring();
+    let properties = &template.resource(id)["Properties"];
+    let document = properties.get("PolicyDocument");
+    resolved_where(document.unwrap_or(&properties["KeyPolicy"]), holding)
 }
 
 fn allows(policies: &[Value], request: Value) -> bool {
@@ -404,11 +714,16 @@ fn actions(document: &Value) -> Vec<String> {
 
 /// A part of the template as CloudFormation would hand it to IAM.
 fn resolved(value: &Value) -> Value {
+    resolved_where(value, &HOLDING)
+}
+
+fn resolved_where(value: &Value, holding: &[&str]) -> Value {
+    let resolved = |value| resolved_where(value, holding);
     match value {
         Value::Array(items) => items.iter().map(resolved).collect(),
         Value::Object(entries) => {
             let only = entries.iter().next().filter(|_| entries.len() == 1);
-            only.and_then(|(key, argument)| function(key, argument))
+            only.and_then(|(key, argument)| function(key, argument, holding))
                 .unwrap_or_else(|| {
                     entries
                         .iter()
@@ -420,7 +735,7 @@ fn resolved(value: &Value) -> Value {
     }
 }
 
-fn function(name: &str, argument: &Value) -> Option<Value> {
+fn function(name: &str, argument: &Value, holding: &[&str]) -> Option<Value> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     Some(match name {
         "Ref" => json!(named(&text(argument))),
@@ -429,10 +744,17 @@ fn function(name: &str, argument: &Value) -> Option<Value> {
             text(&argument[0]),
             text(&argument[1])
         ))),
-        // The stack makes its own workspaces.
-        "Fn::If" => resolved(&argument[1]),
+        "Fn::If" => {
+            let condition = argument[0].as_str().unwrap();
+            assert!(CONDITIONS.contains(&condition), "{condition}");
+            let branch = if holding.contains(&condition) { 1 } else { 2 };
+            resolved_where(&argument[branch], holding)
+        }
         "Fn::Sub" => match argument {
-            Value::Array(parts) => json!(substituted(&text(&parts[0]), &resolved(&parts[1]))),
+            Value::Array(parts) => {
+                let local = resolved_where(&parts[1], holding);
+                json!(substituted(&text(&parts[0]), &local))
+            }
             template => json!(substituted(&text(template), &Value::Null)),
         },
         _ => return None,

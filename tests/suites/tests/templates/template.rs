@@ -7,20 +7,36 @@ use serde_json::{Map, Value, json};
 use testkit::project::repository;
 
 /// The parts of `monitoring.yaml`: the nested stack, and its template.
-pub(crate) const PARTS: [(&str, &str); 4] = [
+pub(crate) const PARTS: [(&str, &str); 7] = [
+    ("Topic", "topic.yaml"),
     ("Prometheus", "prometheus.yaml"),
     ("Grafana", "grafana.yaml"),
     ("Metrics", "metrics.yaml"),
     ("Alarms", "alarms.yaml"),
+    ("Health", "health.yaml"),
+    ("Efficiency", "efficiency.yaml"),
 ];
 
-/// The templates of `infra/`: the two that people deploy, the two that a further cluster takes, and
-/// those that are only parts of others.
-pub(crate) const TEMPLATES: [&str; 7] = [
+/// The templates that people deploy by hand: the two that are whole, and the four that a further cluster
+/// takes.
+pub(crate) const ENTRIES: [&str; 6] = [
     "parallelcluster-infrastructure.yaml",
     "monitoring.yaml",
     "metrics.yaml",
     "alarms.yaml",
+    "health.yaml",
+    "efficiency.yaml",
+];
+
+/// The templates of `infra/`: the entries, and those that are only parts of others.
+pub(crate) const TEMPLATES: [&str; 10] = [
+    ENTRIES[0],
+    ENTRIES[1],
+    ENTRIES[2],
+    ENTRIES[3],
+    ENTRIES[4],
+    ENTRIES[5],
+    "topic.yaml",
     "prometheus.yaml",
     "grafana.yaml",
     "network.yaml",
