@@ -204,7 +204,7 @@ impl Report {
             tracing::info!("{name}, {role}: {}", self.became(*action));
         }
         if let Some(status) = &self.people_status {
-            tracing::warn!("the roles of those on the lists could not be set: {status}");
+            tracing::warn!("the roles of those on the lists are not as they should be: {status}");
         }
         if health.is_ok() || self.dry_run {
             tracing::info!("health: {} {}", health.status, health.message);
