@@ -132,11 +132,13 @@ async fn every_query_returns_series_of_what_the_head_node_sends() {
         DcgmExporter::start(Node {
             release: Release::V4_5,
             shows_health: true,
+            hpc_jobs: vec!["train".to_owned()],
             ..Node::p5en(1)
         }),
         DcgmExporter::start(Node {
             release: Release::V4_9,
             shows_health: true,
+            hpc_jobs: vec!["train".to_owned()],
             ..Node::p5en(2)
         }),
     ];
