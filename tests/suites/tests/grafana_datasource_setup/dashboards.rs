@@ -6,7 +6,15 @@ use testkit::doubles::faults::Fault;
 use crate::world::{PLUGIN, UID, World, assert_success};
 
 const SAVE: &str = "POST /api/dashboards/db";
-const ENDS: [&str; 3] = ["cluster", "node", "pipeline"];
+/// The dashboards, in the order of the reply, each with the end of its uid and its title.
+const DASHBOARDS: [(&str, &str); 5] = [
+    ("cluster", "GPU cluster"),
+    ("health", "GPU health"),
+    ("efficiency", "GPU efficiency"),
+    ("node", "GPU node"),
+    ("pipeline", "GPU metrics pipeline"),
+];
+pub(crate) const ALL: usize = DASHBOARDS.len();
 
 /// The folder.
 const FOLDER: &str = "gpu-monitoring";
@@ -36,6 +44,11 @@ fn actions(reply: &Value) -> Vec<&str> {
     actions.map(|action| action.as_str().unwrap()).collect()
 }
 
+/// An action on every dashboard, but another one on the dashboard with that end.
+fn all_but(end: &str, other: &'static str, action: &'static str) -> [&'static str; ALL] {
+    DASHBOARDS.map(|(each, _)| if each == end { other } else { action })
+}
+
 /// What the browser sends when a person has changed one of our dashboards.
 fn by_hand(world: &World, end: &str, title: &str) -> Value {
     let mut content = world.grafana.dashboard(&uid(end)).unwrap();
@@ -63,7 +76,11 @@ async fn every_version_gets_the_folder_and_its_dashboards_and_gives_them_back() 
             .iter()
             .map(|(folder, content)| (&**folder, content["uid"].as_str().unwrap().to_owned()))
             .collect();
-        assert_eq!(found, ENDS.map(|end| (FOLDER, uid(end))), "Grafana {major}");
+        assert_eq!(
+            found,
+            DASHBOARDS.map(|(end, _)| (FOLDER, uid(end))),
+            "Grafana {major}"
+        );
         for (_, content) in there {
             let source = json!({"type": source_type, "uid": "${datasource}"});
             assert_eq!(content["panels"][1]["datasource"], source);
@@ -96,14 +113,9 @@ async fn a_manual_run_tells_what_became_of_each() {
                 "url": format!("{}/dashboards/f/{FOLDER}", world.grafana.url()),
             })
         );
-        assert_eq!(
-            reply["dashboards"],
-            json!([
-                {"uid": uid("cluster"), "title": "GPU cluster", "action": action},
-                {"uid": uid("node"), "title": "GPU node", "action": action},
-                {"uid": uid("pipeline"), "title": "GPU metrics pipeline", "action": action},
-            ])
-        );
+        let expected = DASHBOARDS
+            .map(|(end, title)| json!({"uid": uid(end), "title": title, "action": action}));
+        assert_eq!(reply["dashboards"], json!(expected));
     }
 }
 
@@ -112,7 +124,7 @@ async fn a_dry_run_tells_and_writes_nothing() {
     let world = world(12).await;
     let reply = world.run(r#"{"dryRun":true}"#).await.reply().unwrap();
     assert_eq!(reply["folder"]["action"], "created");
-    assert_eq!(actions(&reply), ["created"; 3]);
+    assert_eq!(actions(&reply), ["created"; ALL]);
     assert_eq!(world.grafana.writes(), [""; 0]);
 }
 
@@ -125,7 +137,7 @@ async fn what_a_person_has_changed_is_kept_and_told() {
         world.grafana.forget_requests();
 
         let reply = run(&world).await;
-        assert_eq!(actions(&reply), ["unchanged", "kept", "unchanged"]);
+        assert_eq!(actions(&reply), all_but("node", "kept", "unchanged"));
         assert_eq!(world.grafana.writes(), [""; 0]);
         let log = world.function.log();
         assert!(log.contains("kept as a person has changed it"), "{log}");
@@ -177,10 +189,10 @@ async fn another_content_of_ours_is_saved_where_the_dashboard_is_now() {
     world.grafana.upgrade(12);
     world.amg.set_version(12);
     let reply = run(&world).await;
-    assert_eq!(actions(&reply), ["updated"; 3]);
+    assert_eq!(actions(&reply), ["updated"; ALL]);
     let there = world.grafana.dashboards();
     let folders: Vec<_> = there.iter().map(|(folder, _)| &**folder).collect();
-    assert_eq!(folders, [FOLDER, "team", FOLDER]);
+    assert_eq!(folders, all_but("node", "team", FOLDER));
     for (_, content) in there {
         assert_eq!(content["panels"][1]["datasource"]["type"], PLUGIN);
     }
@@ -190,13 +202,13 @@ async fn another_content_of_ours_is_saved_where_the_dashboard_is_now() {
 async fn a_save_in_between_is_not_written_over() {
     let world = world(10).await;
     run(&world).await;
-    // All three are to be saved again, and a person is faster with the first.
+    // All are to be saved again, and a person is faster with the first.
     world.grafana.upgrade(12);
     world.amg.set_version(12);
     let persons = by_hand(&world, "cluster", "Mine");
     world.grafana.save_as_person_in_between(&persons);
     let reply = run(&world).await;
-    assert_eq!(actions(&reply), ["kept", "updated", "updated"]);
+    assert_eq!(actions(&reply), all_but("cluster", "kept", "updated"));
     let cluster = world.grafana.dashboard(&uid("cluster")).unwrap();
     assert_eq!(cluster["title"], "Mine");
 }
@@ -214,8 +226,8 @@ async fn a_save_whose_answer_is_lost_counts_as_made() {
         .inject("POST /api/folders", 1, Fault::StatusAfter(500));
     let reply = run(&world).await;
     assert_eq!(reply["folder"]["action"], "created");
-    assert_eq!(actions(&reply), ["created"; 3]);
-    assert_eq!(world.grafana.dashboards().len(), 3);
+    assert_eq!(actions(&reply), ["created"; ALL]);
+    assert_eq!(world.grafana.dashboards().len(), ALL);
 }
 
 #[tokio::test]
@@ -280,7 +292,7 @@ async fn another_uid_takes_the_dashboards_along() {
     assert_success(&world.request(&moved).await);
     assert_success(&world.request(&world.event("delete")).await);
     let there = world.grafana.dashboards();
-    assert_eq!(there.len(), 3, "the clean-up of the old id");
+    assert_eq!(there.len(), ALL, "the clean-up of the old id");
     for (_, content) in there {
         assert_eq!(content["templating"]["list"][0]["current"]["value"], "gpus");
     }
@@ -321,13 +333,13 @@ async fn untouched_dashboards_are_known_without_a_history() {
         let reply = run(&world).await;
         assert_eq!(
             actions(&reply),
-            ["updated", "unknown", "updated"],
+            all_but("node", "unknown", "updated"),
             "{before}"
         );
         // Saved once more, they have a history again.
         assert_eq!(
             actions(&run(&world).await),
-            ["unchanged", "unknown", "unchanged"]
+            all_but("node", "unknown", "unchanged")
         );
         assert_eq!(
             world.grafana.dashboard(&uid("node")).unwrap()["title"],
@@ -371,7 +383,7 @@ async fn a_folder_that_somebody_moved_is_found_and_left_where_it_is() {
         world.grafana.move_folder(FOLDER, "others");
         let reply = run(&world).await;
         assert_eq!(reply["folder"]["action"], "unchanged", "Grafana {major}");
-        assert_eq!(actions(&reply), ["unchanged"; 3]);
+        assert_eq!(actions(&reply), ["unchanged"; ALL]);
         assert_success(&world.request(&create(&world)).await);
         assert_success(&world.request(&world.event("delete")).await);
         let others = ("others".to_owned(), "Others".to_owned());

@@ -102,7 +102,7 @@ async fn a_create_that_made_nothing_leaves_what_another_stack_made() {
     theirs["StackId"] = json!(OTHER_STACK);
     assert_success(&world.request(&theirs).await);
     assert_eq!(world.grafana.defaults(), [UID]);
-    assert_eq!(world.grafana.dashboards().len(), 3);
+    assert_eq!(world.grafana.dashboards().len(), crate::dashboards::ALL);
     assert_eq!(world.amg.roles().len(), 1);
     let log = world.function.log();
     assert!(log.contains("is another stack's"), "{log}");
