@@ -20,7 +20,7 @@ help: ## Lists the targets
 # ---- What is needed
 
 .PHONY: tools
-tools: test-packages demo-tools $(VENV)/.complete ## Installs what is missing; Prometheus, cargo-lambda, AWS CLI and linters into .venv [APT=no]
+tools: test-packages demo-tools $(VENV)/.complete ## Installs what is missing; Prometheus, Alertmanager, cargo-lambda, AWS CLI and linters into .venv [APT=no]
 
 .PHONY: demo-tools
 demo-tools: demo-packages $(VENV)/.demo $(VENV)/bin/prometheus
@@ -38,9 +38,10 @@ $(VENV)/.complete: requirements-dev.txt $(VENV)/.demo
 install = $(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $(1) && touch $@
 
 PROMETHEUS_INSTALL := tests/testkit/src/real/prometheus/install.sh
-$(VENV)/bin/prometheus: | $(VENV)/.demo
-	@echo "Getting Prometheus into $(VENV)"
+$(VENV)/bin/prometheus: $(PROMETHEUS_INSTALL) | $(VENV)/.demo
+	@echo "Getting Prometheus and Alertmanager into $(VENV)"
 	@$(PROMETHEUS_INSTALL) $(@D)
+	@touch $@
 
 # Only these two install anything system-wide.
 .PHONY: demo-packages

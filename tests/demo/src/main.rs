@@ -17,6 +17,7 @@ mod reply;
 mod scraped;
 mod screen;
 mod served;
+mod sick;
 mod stack;
 mod story;
 mod verdict;
@@ -38,10 +39,11 @@ Two simulated p5en.48xlarge nodes are scraped by a real Prometheus with the head
 configuration, which sends to Amazon Managed Prometheus: a gateway that checks every signature,
 before another real Prometheus. The real AWS CLI deploys the packaged stack to MiniStack. There the
 built functions make the data source in a Grafana, and carry the metrics by their schedule and by
-hand to a CloudWatch that refuses what CloudWatch refuses. The stack is updated and deleted, and
-every number in CloudWatch is compared with what the nodes served.
+hand to a CloudWatch that refuses what CloudWatch refuses. A GPU falls ill and recovers: the stack's
+rules and a real Alertmanager tell it to a queue. The stack is updated and deleted, and every number
+in CloudWatch is compared with what the nodes served.
 
-Takes about a minute and a half. Everything is stopped and deleted at the end, and on Ctrl-C.
+Takes about two and a half minutes. Everything is stopped and deleted at the end, and on Ctrl-C.
 
 Usage: demo [--help]    (`make demo` installs and builds what it needs, then runs it)
 

@@ -148,7 +148,8 @@ fn agree(served: Option<&f64>, read: Option<&f64>) -> bool {
     }
 }
 
-fn described(metric: &Metric) -> String {
+/// Its name and dimensions, for a person.
+pub(crate) fn described(metric: &Metric) -> String {
     let dimensions = metric.dimensions.iter();
     let dimensions = dimensions.map(|(name, value)| format!(" {name}={value}"));
     metric.name.clone() + &dimensions.collect::<String>()

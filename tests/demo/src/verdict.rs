@@ -5,12 +5,12 @@ use std::{collections::BTreeSet, io};
 use serde_json::Value;
 use testkit::account::Account;
 use testkit::doubles::amp_gateway::AmpGateway;
-use testkit::oracle::{GPUS_REPORTING, Metric, Oracle, Statistic};
+use testkit::oracle::{COUNTED_BY_RULES, GPUS_REPORTING, Metric, Oracle, Statistic};
 
 use crate::{
     clock::{PERIOD, Span},
     live::Logged,
-    proof::{self, PERIODS, ReadBack},
+    proof::{self, PERIODS, ReadBack, described},
     reply::Reply,
     screen::{Screen, grouped},
 };
@@ -48,14 +48,20 @@ pub(crate) async fn list(
     let metrics = answer["Metrics"].as_array();
     let listed: BTreeSet<_> = metrics.into_iter().flatten().map(listed).collect();
     let expected: BTreeSet<_> = oracle.metrics().into_iter().collect();
-    let missing = expected.difference(&listed).count();
-    let unknown = listed.difference(&expected).count();
-    let agrees = missing == 0 && unknown == 0;
-    let text = format!(
-        "{} metrics, {missing} missing, {unknown} unknown",
-        listed.len()
-    );
+    // The first run may be too early for the rules.
+    let counted = COUNTED_BY_RULES.map(Metric::of_cluster).into();
+    let may_be_there = expected.union(&counted).cloned().collect();
+    let missing: Vec<_> = expected.difference(&listed).map(described).collect();
+    let unknown: Vec<_> = listed.difference(&may_be_there).map(described).collect();
+    let agrees = missing.is_empty() && unknown.is_empty();
+    let (all, without, beyond) = (listed.len(), missing.len(), unknown.len());
+    let text = format!("{all} metrics, {without} missing, {beyond} unknown");
     screen.verdict(agrees, "list-metrics", text)?;
+    for (metrics, what) in [(missing, "missing"), (unknown, "unknown")] {
+        for metric in metrics.iter().take(SHOWN) {
+            screen.note(format!("  {what}: {metric}"))?;
+        }
+    }
     Ok(agrees)
 }
 

@@ -6,6 +6,7 @@ use crate::doubles::managed_grafana::WORKSPACE_ID;
 use crate::real::head_node::HeadNode;
 use crate::real::ministack::MiniStack;
 use crate::real::prometheus::{self, History, Prometheus};
+use crate::real::rules;
 
 /// The name in the documents, which other names are made of.
 pub const STACK: &str = "pcluster-infra";
@@ -20,7 +21,7 @@ pub struct World {
     pub account: Account,
     /// Scrapes the nodes, and sends to the account's AMP workspace.
     pub head_node: HeadNode,
-    /// What AMP holds.
+    /// What AMP holds, with the rules of the cluster at [`rules::SPEED`].
     pub prometheus: Prometheus,
     /// The cluster's nodes.
     pub nodes: Vec<DcgmExporter>,
@@ -38,8 +39,7 @@ impl World {
         }
         let options = prometheus::Options {
             history,
-            remote_write_receiver: true,
-            ..Default::default()
+            ..rules::options(CLUSTER).await?
         };
         let prometheus = Prometheus::start(options).await?;
         let account = Account::start(prometheus.url()).await?;

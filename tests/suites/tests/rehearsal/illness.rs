@@ -6,8 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use regex::{Captures, Regex};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::Value;
 use testkit::doubles::amp_gateway::{self, AmpGateway};
 use testkit::doubles::cloudwatch::CloudWatch;
@@ -15,17 +14,15 @@ use testkit::doubles::dcgm_exporter::{DcgmExporter, Field, Node, Release};
 use testkit::doubles::sigv4::Credentials;
 use testkit::lambda::{Function, bootstrap};
 use testkit::pipeline::FUNCTION;
-use testkit::project::{repository, tool};
 use testkit::real::alertmanager::Alertmanager;
+use testkit::real::events::Events;
 use testkit::real::head_node::HeadNode;
 use testkit::real::ministack::MiniStack;
-use testkit::real::process;
 use testkit::real::prometheus::{self, Prometheus};
+use testkit::real::rules::{self, SPEED};
 use testkit::world::CLUSTER;
-use tokio::process::Command;
 use tokio::time::sleep;
 
-const SPEED: u32 = 10;
 /// Ten minutes, in which rules learn who is there.
 const WARM_UP: Duration = Duration::from_secs(60);
 /// How long anything is waited for; only a failure takes so long.
@@ -135,7 +132,7 @@ type Finding = [String; 6];
 /// The parts, running.
 struct Ward {
     ministack: MiniStack,
-    queue: String,
+    events: Events,
     /// Told by state, and by the time since the parts ran.
     told: BTreeMap<String, BTreeMap<Finding, Vec<Duration>>>,
     began: Instant,
@@ -158,31 +155,23 @@ impl Ward {
             nodes.push(DcgmExporter::start(node).await?);
         }
         let ministack = MiniStack::start([]).await?;
-        let (queue, definition) = subscribe(&ministack).await?;
-        let credentials = MiniStack::credentials();
-        let alertmanager =
-            Alertmanager::start(&definition, &ministack.url(), &credentials, SPEED).await?;
-        let alerts = alertmanager.address();
-        // A new workspace evaluates a minute in the past.
-        let config = format!(
-            "global: {{evaluation_interval: 6s, rule_query_offset: 6s}}\n\
-             rule_files: [rules.yml]\n\
-             alerting: {{alertmanagers: [{{static_configs: [{{targets: ['{alerts}']}}]}}]}}\n"
-        );
-        let options = prometheus::Options {
-            config,
-            rules: rules().await?,
+        let [people, programs] = topics(&ministack).await?;
+        let events = Events::subscribe(&ministack, &programs).await?;
+        let definition = rules::definition(&people, &programs).await?;
+        let (sns, credentials) = (ministack.url(), MiniStack::credentials());
+        let alertmanager = Alertmanager::start(&definition, &sns, &credentials, SPEED).await?;
+        let prometheus = Prometheus::start(prometheus::Options {
             lookback: Some(Duration::from_secs(300) / SPEED),
-            remote_write_receiver: true,
-            ..Default::default()
-        };
-        let prometheus = Prometheus::start(options).await?;
+            ..rules::options(CLUSTER).await?
+        });
+        let prometheus = prometheus.await?;
+        prometheus.send_alerts_to(&alertmanager.address())?;
         let amp = AmpGateway::start(prometheus.url(), amp_gateway::Options::default()).await?;
         let workspace = amp.workspace_url();
         let head_node = HeadNode::start(&nodes, CLUSTER, workspace, Credentials::example()).await?;
         Ok(Self {
             ministack,
-            queue,
+            events,
             told: BTreeMap::new(),
             began: Instant::now(),
             nodes,
@@ -209,23 +198,13 @@ impl Ward {
     }
 
     async fn receive(&mut self) -> Result<()> {
-        let receive = ["receive-message", "--max-number-of-messages", "10"];
-        let wait = ["--wait-time-seconds", "2", "--queue-url", &self.queue];
-        let answer = sqs(&self.ministack, &[&receive[..], &wait].concat()).await?;
-        for message in answer["Messages"].as_array().into_iter().flatten() {
-            let body: Value = serde_json::from_str(message["Body"].as_str().context("a body")?)?;
-            let event = body["Message"].as_str().context("a message of SNS")?;
-            let event: Value = serde_json::from_str(event).with_context(|| event.to_owned())?;
+        for event in self.events.receive(&self.ministack).await? {
             ensure!(event["cluster"] == CLUSTER, "{event}");
             let names = ["instanceId", "gpu", "uuid", "reason", "severity", "action"];
             let finding = names.map(|name| event[name].as_str().unwrap_or_default().to_owned());
             let state = event["state"].as_str().context("a state")?.to_owned();
             let times = self.told.entry(state).or_default();
             times.entry(finding).or_default().push(self.began.elapsed());
-            let handle = message["ReceiptHandle"].as_str().context("a handle")?;
-            let delete = ["delete-message", "--queue-url", &self.queue];
-            let handle = ["--receipt-handle", handle];
-            sqs(&self.ministack, &[&delete[..], &handle].concat()).await?;
         }
         Ok(())
     }
@@ -267,64 +246,15 @@ impl Ward {
     }
 }
 
-/// A queue that gets what programs are told, and Alert Manager's definition for it.
-async fn subscribe(ministack: &MiniStack) -> Result<(String, String)> {
-    let text = |answer: &Value| answer.as_str().context("a name").map(str::to_owned);
+/// The topics for people and programs.
+async fn topics(ministack: &MiniStack) -> Result<[String; 2]> {
     let mut topics = Vec::new();
     for name in ["people", "events"] {
-        let topic = ministack
-            .aws(&["sns", "create-topic", "--name", name])
-            .await?;
-        topics.push(text(&topic["TopicArn"])?);
+        let create = ["sns", "create-topic", "--name", name];
+        let topic = ministack.aws(&create).await?;
+        topics.push(topic["TopicArn"].as_str().context("a name")?.to_owned());
     }
-    let queue = sqs(ministack, &["create-queue", "--queue-name", "events"]).await?;
-    let queue = text(&queue["QueueUrl"])?;
-    let arn = ["--attribute-names", "QueueArn", "--queue-url", &queue];
-    let arn = sqs(ministack, &[&["get-queue-attributes"][..], &arn].concat()).await?;
-    let arn = text(&arn["Attributes"]["QueueArn"])?;
-    let subscribe = ["sns", "subscribe", "--topic-arn", &topics[1]];
-    let to = ["--protocol", "sqs", "--notification-endpoint", &arn];
-    ministack.aws(&[&subscribe[..], &to].concat()).await?;
-    let people = format!("AlarmTopicArn={}", topics[0]);
-    let events = format!("GpuEventsTopicArn={}", topics[1]);
-    let words = ["alertmanager", "--set", &people, "--set", &events];
-    Ok((queue, rules_py(&words).await?))
-}
-
-/// The AWS CLI takes this service's address from its command line only.
-async fn sqs(ministack: &MiniStack, words: &[&str]) -> Result<Value> {
-    let url = ministack.url();
-    let service = ["sqs", "--endpoint-url", &url];
-    ministack.aws(&[&service[..], words].concat()).await
-}
-
-async fn rules_py(words: &[&str]) -> Result<String> {
-    let mut script = Command::new(tool("python3"));
-    script.arg(repository("infra/rules.py")).args(words);
-    process::printed(&mut script).await
-}
-
-/// The rules of the cluster, with every duration so much shorter.
-async fn rules() -> Result<String> {
-    let cluster = format!("ClusterName={CLUSTER}");
-    let rules = rules_py(&["render", "health", "--set", &cluster]).await?;
-    let duration = Regex::new(r"\b([0-9]+)([smhd])\b")?;
-    let rules = duration.replace_all(&rules, |found: &Captures<'_>| {
-        let number: u32 = found[1].parse().unwrap();
-        let second = match &found[2] {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3_600,
-            _ => 86_400,
-        };
-        format!("{}ms", number * second * (1_000 / SPEED))
-    });
-    let seconds = Regex::new(r"time\(\) - ([0-9]+)")?;
-    let rules = seconds.replace_all(&rules, |found: &Captures<'_>| {
-        let number: u32 = found[1].parse().unwrap();
-        format!("time() - {}", number / SPEED)
-    });
-    Ok(rules.into_owned())
+    topics.try_into().map_err(|topics| anyhow!("{topics:?}"))
 }
 
 #[tokio::test]

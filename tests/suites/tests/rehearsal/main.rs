@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use suites::dashboard;
 use testkit::account::AMP_WORKSPACE_ID;
 use testkit::doubles::managed_grafana::WORKSPACE_ID;
+use testkit::oracle::COUNTED_BY_RULES;
 use tokio::time::{sleep, timeout};
 
 use world::{CLUSTER, STACK, World};
@@ -122,7 +123,7 @@ async fn gpu_widgets_are_added_to_a_dashboard_once_and_the_rest_of_it_is_kept() 
         let printed = world.make("dashboard", &[&format!("NAME={name}")]).await;
         assert!(printed.ends_with(expected), "{printed}");
     };
-    add(": 8 widgets, 1 before\n").await;
+    add(": 10 widgets, 1 before\n").await;
     let first = world.dashboard(&name).await;
     add(": already up to date\n").await;
 
@@ -194,8 +195,17 @@ async fn await_scheduled_metrics(world: &World) {
 }
 
 async fn assert_metrics_are_found(world: &World) {
-    // Six fields of sixteen GPUs, the same of the cluster, and how many GPUs there are.
-    assert_eq!(world.metrics().await.len(), 6 * 16 + 6 + 1);
+    // Six fields of sixteen GPUs, the same of the cluster, how many GPUs there are, and what the rules count.
+    // The first run may be too early for the rules.
+    let expected = 6 * 16 + 6 + 1 + COUNTED_BY_RULES.len();
+    let counted = async {
+        while world.metrics().await.len() < expected {
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let counted = timeout(SCHEDULE_LIMIT, counted).await;
+    assert!(counted.is_ok(), "{:?}", world.metrics().await);
+    assert_eq!(world.metrics().await.len(), expected);
     let reporting = world.statistics("GPUsReporting", "Maximum").await;
     assert!(reporting.iter().all(|gpus| *gpus == 16.0), "{reporting:?}");
     let utilisation = world.statistics("GPUUtilization", "Average").await;

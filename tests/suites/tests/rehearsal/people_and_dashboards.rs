@@ -5,7 +5,13 @@ use crate::UID;
 use crate::world::{STACK, World};
 
 const CLOUDWATCH: &str = "amazon-cloudwatch";
-const DASHBOARDS: [&str; 3] = ["gpu-cluster", "gpu-node", "gpu-pipeline"];
+const DASHBOARDS: [&str; 5] = [
+    "gpu-cluster",
+    "gpu-health",
+    "gpu-efficiency",
+    "gpu-node",
+    "gpu-pipeline",
+];
 
 #[tokio::test]
 async fn one_deploy_leaves_nothing_to_do_in_grafana() {

@@ -33,6 +33,16 @@ pub const METRICS: [(&str, &str, &str); 6] = [
 /// The metric of how many GPUs sent a sample in a period.
 pub const GPUS_REPORTING: &str = "GPUsReporting";
 
+/// What the rules count in the whole cluster.
+pub const COUNTED_BY_RULES: [&str; 6] = [
+    "GPUIdleCostPerHour",
+    "GPUsIdle",
+    "GPUsMissing",
+    "GPUsThrottled",
+    "GPUsUnhealthy",
+    "NodesStraggling",
+];
+
 /// Names and values; none for a metric of the cluster.
 pub type Dimensions = BTreeMap<String, String>;
 

@@ -34,13 +34,16 @@ const PORT_ATTEMPTS: usize = 5;
 /// (<https://github.com/prometheus/prometheus/issues/16029>).
 const DEFAULTS: &str = "global: {}\n";
 
+/// Where a configuration finds those whom [`Prometheus::send_alerts_to`] names.
+pub const ALERTMANAGERS: &str = "alertmanagers.json";
+
 /// What a [`Prometheus`] starts with.
 #[derive(Debug, Default)]
 pub struct Options {
     /// Its `prometheus.yml`; empty: it scrapes nothing. `127.0.0.1:9090` in it is itself.
     pub config: String,
-    /// The content of `rules.yml`, which the configuration may name.
-    pub rules: String,
+    /// Rule files, which the configuration may name, and what is in them.
+    pub rules: Vec<(String, String)>,
     /// How long a sample counts; Prometheus's own five minutes if it is not given.
     pub lookback: Option<Duration>,
     /// Loaded before it starts.
@@ -73,7 +76,9 @@ impl Prometheus {
         for history in options.history {
             history.load(&folder.path().join("data")).await?;
         }
-        fs::write(folder.path().join("rules.yml"), options.rules)?;
+        for (name, rules) in options.rules {
+            fs::write(folder.path().join(name), rules)?;
+        }
         let mut prometheus = Self {
             folder,
             lookback: options.lookback,
@@ -141,6 +146,15 @@ impl Prometheus {
     /// `promtool` is not installed, or does not accept them.
     pub async fn load(&self, history: History) -> anyhow::Result<()> {
         history.load(&self.path("data")).await
+    }
+
+    /// Sends alerts to an Alertmanager, if its configuration names [`ALERTMANAGERS`].
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn send_alerts_to(&self, address: &str) -> io::Result<()> {
+        let targets = serde_json::json!([{"targets": [address]}]);
+        fs::write(self.path(ALERTMANAGERS), targets.to_string())
     }
 
     /// What the server has logged, over all its starts.
