@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use amp::WorkspaceUrl;
 use startup::{Environment, InvalidEnvironment};
+use strum::{EnumString, VariantNames};
 
 use crate::cloudwatch::limits::{is_metric_name, is_namespace};
 use crate::due::period::Cadence;
 use crate::gpu::metric::{self, DEFAULT_FIELDS, GPUS_REPORTING, Metric};
 use crate::gpu::rollup::DimensionSet;
 use crate::gpu::unit::Unit;
+use crate::otlp::endpoint::Endpoint;
 use crate::prometheus::pace::Budget;
 use crate::prometheus::selector;
 
@@ -18,9 +20,11 @@ use crate::prometheus::selector;
 pub(crate) const ENV_AMP_WORKSPACE_URL: &str = "AMP_WORKSPACE_URL";
 /// Stands in for AMP's scheme, host and port, as the SDKs' own variables of this form do.
 pub(crate) const ENV_AWS_ENDPOINT_URL_AMP: &str = "AWS_ENDPOINT_URL_AMP";
+/// Stands in for CloudWatch's endpoint. The SDK reads it itself, for all but OTLP.
+pub(crate) const ENV_AWS_ENDPOINT_URL_CLOUDWATCH: &str = "AWS_ENDPOINT_URL_CLOUDWATCH";
 /// Megabytes that Lambda gives the function.
 pub(crate) const ENV_AWS_LAMBDA_FUNCTION_MEMORY_SIZE: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
-/// Region to sign for where the workspace URL does not name it.
+/// Region of the function, and of AMP where the workspace URL does not name it.
 pub(crate) const ENV_AWS_REGION: &str = "AWS_REGION";
 /// Name of the ParallelCluster cluster.
 pub(crate) const ENV_CLUSTER_NAME: &str = "CLUSTER_NAME";
@@ -30,6 +34,8 @@ pub(crate) const ENV_METRIC_NAMESPACE: &str = "METRIC_NAMESPACE";
 pub(crate) const ENV_DCGM_FIELDS: &str = "DCGM_FIELDS";
 /// Which dimension sets to publish.
 pub(crate) const ENV_DIMENSION_SETS: &str = "DIMENSION_SETS";
+/// How the metrics of each GPU are published.
+pub(crate) const ENV_GPU_DETAIL: &str = "GPU_DETAIL";
 /// Extra PromQL label matchers.
 pub(crate) const ENV_SERIES_SELECTOR: &str = "SERIES_SELECTOR";
 /// Labels that may name the instance.
@@ -49,6 +55,40 @@ pub(crate) const ENV_MAX_METRICS: &str = "MAX_METRICS";
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
 const MIN_MEMORY_MEGABYTES: usize = 128;
 
+/// How the metrics of each GPU are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
+enum GpuDetail {
+    /// As the dimension set `gpu`, where that is asked for.
+    Metrics,
+    /// Every sample by OTLP.
+    Otlp,
+    /// The newest sample of each minute by OTLP.
+    OtlpMinute,
+    /// Not at all.
+    None,
+}
+
+impl GpuDetail {
+    /// Of each GPU and metric, the newest sample in every interval of so many milliseconds is sent by OTLP.
+    fn otlp_interval_ms(self) -> Option<u32> {
+        match self {
+            Self::Otlp => Some(1),
+            Self::OtlpMinute => Some(60_000),
+            Self::Metrics | Self::None => None,
+        }
+    }
+}
+
+/// What is sent by OTLP, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OtlpDetail {
+    /// Of each GPU and metric, the newest sample in every interval of so many milliseconds.
+    pub(crate) interval_ms: u32,
+    /// CloudWatch's endpoint.
+    pub(crate) endpoint: Endpoint,
+}
+
 /// What the function does, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -62,8 +102,10 @@ pub struct Config {
     pub(crate) namespace: String,
     /// At least one.
     pub(crate) metrics: Vec<Metric>,
-    /// At least one, fine before coarse.
+    /// Fine before coarse. `gpu` is not among them where the detail is not published as metrics.
     pub(crate) dimension_sets: Vec<DimensionSet>,
+    /// The detail that is sent by OTLP.
+    pub(crate) otlp: Option<OtlpDetail>,
     /// PromQL label matchers without braces; empty for none.
     pub(crate) series_selector: String,
     /// The first one a series bears names its instance.
@@ -91,11 +133,11 @@ impl Config {
                 .map(|url| url.at_endpoint(endpoint))
                 .transpose()
         });
-        let aws_region = env.or(ENV_AWS_REGION, None, some);
+        let aws_region = env.or(ENV_AWS_REGION, None, some).flatten();
         let amp_region = workspace
             .as_ref()
             .and_then(|url| url.region().map(str::to_owned))
-            .or(aws_region.flatten());
+            .or(aws_region.clone());
         if amp_region.is_none() {
             env.mistake(format!("{ENV_AWS_REGION} is not set"));
         }
@@ -114,6 +156,11 @@ impl Config {
             vec![DimensionSet::Gpu, DimensionSet::Cluster],
             dimension_sets,
         );
+        let period_seconds = env.or(ENV_PERIOD_SECONDS, 60, period_seconds);
+        let detail = env.or(ENV_GPU_DETAIL, GpuDetail::Metrics, |text| {
+            gpu_detail(text, aws_region.as_deref(), period_seconds)
+        });
+        let otlp = otlp(&mut env, detail, aws_region.as_deref());
         let series_selector = env.or(ENV_SERIES_SELECTOR, String::new(), selector::parse);
         let instance_id_labels = env.or(
             ENV_INSTANCE_ID_LABELS,
@@ -128,7 +175,6 @@ impl Config {
             .to_vec(),
             labels,
         );
-        let period_seconds = env.or(ENV_PERIOD_SECONDS, 60, period_seconds);
         let settle_seconds = env.or(ENV_SETTLE_SECONDS, 60, |text| seconds(text, 0..=86_400));
         let max_catch_up_seconds = env.or(ENV_MAX_CATCH_UP_SECONDS, 10_800, |text| {
             seconds(text, 0..=1_209_600)
@@ -147,7 +193,8 @@ impl Config {
                 cluster: cluster?,
                 namespace: namespace??,
                 metrics: metrics?,
-                dimension_sets: dimension_sets?,
+                dimension_sets: classic(dimension_sets?, detail?),
+                otlp: otlp?,
                 series_selector: series_selector?,
                 instance_id_labels: instance_id_labels?,
                 cadence: Cadence {
@@ -269,6 +316,57 @@ fn dimension_sets(text: &str) -> Result<Vec<DimensionSet>, String> {
         .collect())
 }
 
+/// The dimension sets that are published as metrics.
+fn classic(mut sets: Vec<DimensionSet>, detail: GpuDetail) -> Vec<DimensionSet> {
+    sets.retain(|set| *set != DimensionSet::Gpu || detail == GpuDetail::Metrics);
+    sets
+}
+
+fn gpu_detail(
+    text: &str,
+    region: Option<&str>,
+    period_seconds: Option<i64>,
+) -> Result<GpuDetail, String> {
+    let detail: GpuDetail = text
+        .parse()
+        .map_err(|_| format!("expected one of {}", GpuDetail::VARIANTS.join(", ")))?;
+    if detail.otlp_interval_ms().is_none() {
+        return Ok(detail);
+    }
+    let region = region.ok_or_else(|| format!("{ENV_AWS_REGION} is not set"))?;
+    if Endpoint::of_region(region).is_none() {
+        return Err(format!(
+            "CloudWatch has no OTLP endpoint in {region}; use metrics or none"
+        ));
+    }
+    if detail == GpuDetail::OtlpMinute && period_seconds.is_some_and(|seconds| seconds < 60) {
+        return Err(format!(
+            "the newest sample of a minute is not known before the minute ends; use otlp, or a \
+             {ENV_PERIOD_SECONDS} of 60 or more"
+        ));
+    }
+    Ok(detail)
+}
+
+/// What is sent by OTLP, if anything. `None` on a mistake, which is noted.
+fn otlp(
+    env: &mut Environment<'_>,
+    detail: Option<GpuDetail>,
+    region: Option<&str>,
+) -> Option<Option<OtlpDetail>> {
+    let Some(interval_ms) = detail?.otlp_interval_ms() else {
+        return Some(None);
+    };
+    let own = Endpoint::of_region(region?)?;
+    let endpoint = env.or(ENV_AWS_ENDPOINT_URL_CLOUDWATCH, own.clone(), |url| {
+        own.at(url)
+    })?;
+    Some(Some(OtlpDetail {
+        interval_ms,
+        endpoint,
+    }))
+}
+
 fn labels(text: &str) -> Result<Vec<String>, String> {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     list(text)?
@@ -386,6 +484,7 @@ mod tests {
                 max_catch_up_seconds: 10_800
             }
         );
+        assert_eq!(config.otlp, None);
         assert_eq!(
             (config.max_metrics, config.watermark_parameter),
             (5_000, None)
@@ -470,6 +569,77 @@ mod tests {
     }
 
     #[test]
+    fn otlp_takes_the_place_of_the_gpu_s_metrics() {
+        use DimensionSet::{Cluster, Gpu, Instance};
+        let detail = |value| {
+            let config = read(&[
+                (ENV_AMP_WORKSPACE_URL, URL),
+                (ENV_CLUSTER_NAME, "p5en"),
+                (ENV_AWS_REGION, "us-east-2"),
+                (ENV_DIMENSION_SETS, "gpu,instance,cluster"),
+                (ENV_GPU_DETAIL, value),
+            ]);
+            let config = config.unwrap();
+            let otlp = config
+                .otlp
+                .map(|otlp| (otlp.interval_ms, otlp.endpoint.url));
+            (config.dimension_sets, otlp)
+        };
+        let url = "https://monitoring.us-east-2.amazonaws.com/v1/metrics".to_owned();
+        let rest = vec![Instance, Cluster];
+        assert_eq!(detail("metrics"), (vec![Gpu, Instance, Cluster], None));
+        assert_eq!(detail("none"), (rest.clone(), None));
+        assert_eq!(detail("otlp"), (rest.clone(), Some((1, url.clone()))));
+        assert_eq!(detail("otlp-minute"), (rest, Some((60_000, url))));
+    }
+
+    #[test]
+    fn says_where_and_when_there_is_no_otlp() {
+        let rows: [(&[(&str, &str)], &str); 6] = [
+            (
+                &[(ENV_GPU_DETAIL, "OTLP"), (ENV_AWS_REGION, "us-east-2")],
+                "GPU_DETAIL=\"OTLP\": expected one of metrics, otlp, otlp-minute, none",
+            ),
+            (
+                &[(ENV_GPU_DETAIL, "otlp")],
+                "GPU_DETAIL=\"otlp\": AWS_REGION is not set",
+            ),
+            (
+                &[(ENV_GPU_DETAIL, "otlp"), (ENV_AWS_REGION, "me-south-1")],
+                "CloudWatch has no OTLP endpoint in me-south-1; use metrics or none",
+            ),
+            (
+                &[
+                    (ENV_GPU_DETAIL, "otlp-minute"),
+                    (ENV_AWS_REGION, "cn-north-1"),
+                ],
+                "CloudWatch has no OTLP endpoint in cn-north-1",
+            ),
+            (
+                &[
+                    (ENV_GPU_DETAIL, "otlp-minute"),
+                    (ENV_AWS_REGION, "us-east-2"),
+                    (ENV_PERIOD_SECONDS, "10"),
+                ],
+                "use otlp, or a PERIOD_SECONDS of 60 or more",
+            ),
+            (
+                &[
+                    (ENV_GPU_DETAIL, "otlp"),
+                    (ENV_AWS_REGION, "us-east-2"),
+                    (ENV_AWS_ENDPOINT_URL_CLOUDWATCH, "http://example.com"),
+                ],
+                "AWS_ENDPOINT_URL_CLOUDWATCH=\"http://example.com\": expected https://",
+            ),
+        ];
+        for (pairs, part) in rows {
+            let basic = [(ENV_AMP_WORKSPACE_URL, URL), (ENV_CLUSTER_NAME, "p5en")];
+            let error = read(&[pairs, &basic].concat()).unwrap_err();
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
     fn takes_other_gauges_and_the_sets_in_any_order() {
         let config = with(
             ENV_DCGM_FIELDS,
@@ -512,7 +682,7 @@ mod tests {
         #[test]
         fn no_value_makes_reading_panic(name in prop::sample::select(&[
             ENV_AMP_WORKSPACE_URL, ENV_AWS_ENDPOINT_URL_AMP, ENV_CLUSTER_NAME,
-            ENV_METRIC_NAMESPACE, ENV_DCGM_FIELDS, ENV_DIMENSION_SETS, ENV_SERIES_SELECTOR,
+            ENV_METRIC_NAMESPACE, ENV_DCGM_FIELDS, ENV_DIMENSION_SETS, ENV_GPU_DETAIL, ENV_SERIES_SELECTOR,
             ENV_INSTANCE_ID_LABELS, ENV_PERIOD_SECONDS, ENV_SETTLE_SECONDS,
             ENV_MAX_CATCH_UP_SECONDS, ENV_WATERMARK_PARAMETER, ENV_MAX_METRICS,
         ][..]), value in any::<String>()) {

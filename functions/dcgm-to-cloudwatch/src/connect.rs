@@ -9,7 +9,8 @@ use aws_config::timeout::TimeoutConfig;
 
 use crate::cloudwatch::gzip;
 use crate::config::Config;
-use crate::handler::Function;
+use crate::handler::{Clients, Function};
+use crate::otlp;
 use crate::prometheus::client::Client;
 use crate::prometheus::source::Source;
 use crate::watermark::Watermark;
@@ -35,6 +36,11 @@ pub async fn connect(config: Config) -> Result<Function, Box<dyn Error + Send + 
     let credentials = aws
         .credentials_provider()
         .ok_or("no AWS credentials are configured")?;
+    let compresses = aws.disable_request_compression() != Some(true);
+    let detail = config.otlp.as_ref().map(|otlp| {
+        let endpoint = otlp.endpoint.clone();
+        otlp::client::Client::new(endpoint, credentials.clone(), http.clone(), compresses)
+    });
     let client = Client::new(
         config.workspace.clone(),
         config.amp_region.clone(),
@@ -55,5 +61,11 @@ pub async fn connect(config: Config) -> Result<Function, Box<dyn Error + Send + 
         .watermark_parameter
         .clone()
         .map(|parameter| Watermark::new(aws_sdk_ssm::Client::new(&aws), parameter));
-    Ok(Function::new(config, source, cloudwatch, watermark))
+    let clients = Clients {
+        source,
+        cloudwatch,
+        detail,
+        watermark,
+    };
+    Ok(Function::new(config, clients))
 }

@@ -26,6 +26,10 @@ use crate::gpu::identity::Fleet;
 use crate::gpu::readings::Readings;
 use crate::gpu::rollup::{DimensionSet, PeriodReadings};
 use crate::gpu::verdict::Finding;
+use crate::otlp;
+use crate::otlp::batch::batches;
+use crate::otlp::point::points;
+use crate::otlp::publish::Sent;
 use crate::prometheus::error::QueryError;
 use crate::prometheus::pace::Pace;
 use crate::prometheus::source::Source;
@@ -50,12 +54,23 @@ const MAX_NAMES: usize = 3;
 /// Number of findings that a run logs, a line each.
 const MAX_FINDINGS: usize = 100;
 
+/// What the function speaks to.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    pub(crate) source: Source,
+    pub(crate) cloudwatch: Client,
+    /// Takes the readings of each GPU by OTLP.
+    pub(crate) detail: Option<otlp::client::Client>,
+    pub(crate) watermark: Option<Watermark>,
+}
+
 /// The function: configuration and clients, made once.
 #[derive(Debug)]
 pub struct Function {
     config: Config,
     source: Source,
     cloudwatch: Client,
+    detail: Option<otlp::client::Client>,
     watermark: Option<Watermark>,
     /// What this process published lately.
     audit: Mutex<Audit>,
@@ -65,16 +80,18 @@ pub struct Function {
 
 impl Function {
     /// The function, ready for its first run.
-    pub(crate) fn new(
-        config: Config,
-        source: Source,
-        cloudwatch: Client,
-        watermark: Option<Watermark>,
-    ) -> Self {
+    pub(crate) fn new(config: Config, clients: Clients) -> Self {
+        let Clients {
+            source,
+            cloudwatch,
+            detail,
+            watermark,
+        } = clients;
         Self {
             config,
             source,
             cloudwatch,
+            detail,
             watermark,
             audit: Mutex::default(),
             absent: Mutex::default(),
@@ -305,6 +322,10 @@ impl<'a> Run<'a> {
         }
         self.found_at = readings.has_findings().then_some(period.end);
         let sets = self.affordable_sets(readings);
+        // Sent twice, points are there once; roll-ups count twice. So what fails here is sent again whole, and
+        // the roll-ups follow only once it is there.
+        let detail = self.send_detail(readings).await?;
+        self.report.add_detail(period, detail);
         let published = self.send(readings, sets).await?;
         let is_published = self
             .report
@@ -331,6 +352,19 @@ impl<'a> Run<'a> {
             self.report.count_metrics(metrics);
         }
         sets
+    }
+
+    /// Sends the readings of each GPU by OTLP, where that is asked for.
+    async fn send_detail(&self, readings: &PeriodReadings<'_>) -> Result<Sent, RunError> {
+        let Config { otlp, cluster, .. } = &self.function.config;
+        let (Some(otlp), Some(client)) = (otlp, &self.function.detail) else {
+            return Ok(Sent::default());
+        };
+        let batches = batches(cluster, points(readings, otlp.interval_ms));
+        if self.trigger.dry_run {
+            return Ok(otlp::publish::plan(cluster, batches));
+        }
+        otlp::publish::publish(client, cluster, batches).await
     }
 
     async fn send(

@@ -3,8 +3,8 @@
 //! A run goes one way. The event says what is asked and what time is "now", and that says which periods
 //! are due (`due`). For a range of them AMP is asked for every metric (`prometheus`). The believable
 //! readings of known GPUs become distributions (`gpu`), and those become requests to CloudWatch
-//! (`cloudwatch`). Then the watermark moves (`watermark`), and the reply tells what was done
-//! (`report`). `handler` is that way as a list of verbs; time, environment and clients come in from
+//! (`cloudwatch`); if asked for, the readings of each GPU go there as they are before that (`otlp`). Then
+//! the watermark moves (`watermark`), and the reply tells what was done (`report`). `handler` is that way as a list of verbs; time, environment and clients come in from
 //! `main`.
 
 pub(crate) mod cloudwatch;
@@ -14,6 +14,8 @@ pub(crate) mod due;
 pub mod error;
 pub mod gpu;
 pub mod handler;
+pub(crate) mod otlp;
 pub(crate) mod prometheus;
 pub mod report;
+pub(crate) mod signature;
 pub(crate) mod watermark;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cloudwatch::cost::monthly_usd;
+use crate::cloudwatch::cost::{Cost, monthly_detail_usd, monthly_usd};
 use crate::cloudwatch::datum::Datum;
 use crate::cloudwatch::publish::Published;
-use crate::due::period::rfc3339;
+use crate::due::period::{Period, rfc3339};
 use crate::due::trigger::{Mode, Trigger};
 use crate::gpu::dropped::Dropped;
 use crate::gpu::rollup::{DimensionSet, PeriodReadings};
+use crate::otlp::publish::Sent;
 
 /// A dry run shows so many datums.
 const SHOWN_DATUMS: usize = 20;
@@ -40,8 +41,12 @@ pub struct Report {
     pub(crate) degraded: Vec<DimensionSet>,
     /// Metrics that no GPU has, while the GPUs have others.
     pub(crate) absent: BTreeSet<String>,
+    /// What was sent by OTLP.
+    detail: DetailReport,
     metrics: usize,
+    /// The sum of `cost`.
     estimated_monthly_usd: f64,
+    cost: Cost,
     #[serde(skip_serializing_if = "Option::is_none")]
     datums: Option<Vec<Value>>,
 }
@@ -63,6 +68,19 @@ pub(crate) struct PeriodReport {
     pub(crate) datums: u64,
 }
 
+/// The readings of each GPU that were sent by OTLP.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct DetailReport {
+    /// Accepted.
+    points: u64,
+    /// Requests accepted.
+    requests: u64,
+    /// Bytes of these requests, not compressed.
+    bytes: u64,
+    /// Points refused.
+    refused: u64,
+}
+
 impl Report {
     /// The report of a run that has done nothing yet.
     pub(crate) fn new(trigger: &Trigger) -> Self {
@@ -77,8 +95,10 @@ impl Report {
             complete: false,
             degraded: Vec::new(),
             absent: BTreeSet::new(),
+            detail: DetailReport::default(),
             metrics: 0,
             estimated_monthly_usd: 0.0,
+            cost: Cost::default(),
             datums: trigger.dry_run.then(Vec::new),
         }
     }
@@ -112,7 +132,19 @@ impl Report {
     /// such periods costs.
     pub(crate) fn count_metrics(&mut self, metrics: usize) {
         self.metrics = self.metrics.max(metrics);
-        self.estimated_monthly_usd = monthly_usd(self.metrics as u64);
+        self.cost.metrics_usd = monthly_usd(self.metrics as u64);
+        self.estimated_monthly_usd = self.cost.total();
+    }
+
+    /// Adds what was sent of a period by OTLP. The largest period counts for the cost, as above.
+    pub(crate) fn add_detail(&mut self, period: Period, sent: Sent) {
+        self.detail.points += sent.points;
+        self.detail.requests += sent.requests;
+        self.detail.bytes += sent.bytes;
+        self.detail.refused += sent.refused;
+        let usd = monthly_detail_usd(sent.charged_bytes, period.end - period.start);
+        self.cost.detail_usd = self.cost.detail_usd.max(usd);
+        self.estimated_monthly_usd = self.cost.total();
     }
 
     /// Notes that dimension sets were left out. Returns false if that was known already.
@@ -153,6 +185,7 @@ impl Report {
             dropped = self.dropped.total(),
             datums,
             requests = self.requests,
+            points = self.detail.points,
             lag_seconds = self.lag_seconds,
             complete = self.complete,
             duration_ms = duration.as_millis() as u64,

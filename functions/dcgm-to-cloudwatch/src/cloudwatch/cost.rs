@@ -1,4 +1,10 @@
-//! The monthly price of CloudWatch metrics, and the dimension sets that a cap on metrics allows.
+//! The monthly price of what is published, and the dimension sets that a cap on metrics allows.
+//!
+//! It is a lower bound: of CloudWatch's list prices, before requests, alarms, queries and taxes, and for OTLP
+//! of the bytes that are sure to be charged. What AWS counts besides the names, labels, times and values of
+//! points is not documented; up to twice as much is possible.
+
+use serde::Serialize;
 
 use crate::gpu::rollup::DimensionSet;
 
@@ -22,6 +28,41 @@ pub(crate) fn monthly_usd(metrics: u64) -> f64 {
         usd += here as f64 * price;
         left -= here;
     }
+    to_cents(usd)
+}
+
+/// US dollars a gigabyte of OTLP metrics, with 15 months of storage. List price of us-east-1
+/// (<https://aws.amazon.com/cloudwatch/pricing/>, read November 2026).
+const USD_PER_GIGABYTE: f64 = 0.50;
+const GIGABYTE: f64 = 1e9;
+/// Seconds of the month of 730 hours that AWS's own price examples have.
+const MONTH_SECONDS: f64 = 730.0 * 3_600.0;
+
+/// The monthly list price of so many bytes of OTLP metrics in every period of `period_seconds`, all month
+/// long.
+pub(crate) fn monthly_detail_usd(bytes: u64, period_seconds: i64) -> f64 {
+    let bytes = bytes as f64 * MONTH_SECONDS / period_seconds as f64;
+    to_cents(bytes / GIGABYTE * USD_PER_GIGABYTE)
+}
+
+/// What a month costs at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Cost {
+    /// Custom metrics.
+    pub(crate) metrics_usd: f64,
+    /// The metrics of each GPU by OTLP.
+    pub(crate) detail_usd: f64,
+}
+
+impl Cost {
+    /// Both together.
+    pub(crate) fn total(self) -> f64 {
+        to_cents(self.metrics_usd + self.detail_usd)
+    }
+}
+
+fn to_cents(usd: f64) -> f64 {
     (usd * 100.0).round() / 100.0
 }
 
@@ -73,6 +114,31 @@ mod tests {
                 "at most {limit}"
             );
         }
+    }
+
+    #[test]
+    fn detail_is_charged_by_the_byte() {
+        // 8 GPUs of 6 metrics, 4 samples a minute of 82 bytes.
+        let of_nodes = |nodes: u64| monthly_detail_usd(nodes * 8 * 6 * 4 * 82, 60);
+        let rows = [
+            (0, 0.0),
+            (2, 0.69),
+            (64, 22.07),
+            (512, 176.53),
+            (1_000, 344.79),
+        ];
+        for (nodes, usd) in rows {
+            assert_eq!(of_nodes(nodes), usd, "{nodes} nodes");
+        }
+        assert_eq!(
+            monthly_detail_usd(5_000, 300),
+            monthly_detail_usd(1_000, 60)
+        );
+        let cost = Cost {
+            metrics_usd: 2.1,
+            detail_usd: 0.69,
+        };
+        assert_eq!(cost.total(), 2.79);
     }
 
     #[test]

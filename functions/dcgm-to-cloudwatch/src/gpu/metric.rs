@@ -88,6 +88,11 @@ impl Scale {
         self.numerator == self.denominator
     }
 
+    /// The scale that undoes this one.
+    pub(crate) fn inverse(self) -> Self {
+        Self::ONE.over(self)
+    }
+
     /// This scale, undone by `other`.
     fn over(self, other: Self) -> Self {
         let (mut a, mut b) = (

@@ -3,6 +3,7 @@
 
 pub(crate) mod collect;
 pub(crate) mod counter;
+pub(crate) mod detail;
 pub(crate) mod dropped;
 pub(crate) mod gauge;
 pub(crate) mod generation;

@@ -114,6 +114,7 @@ impl<'a> Readings<'a> {
             period,
             series: self.tally.series[index],
             raw_samples: self.tally.raw_samples[index],
+            origin: self.range.start * 1_000,
             metrics,
             verdicts: verdicts.filter(|(_, values)| !values.is_empty()).collect(),
             fleet,

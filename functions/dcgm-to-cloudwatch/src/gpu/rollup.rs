@@ -26,6 +26,8 @@ pub(crate) struct PeriodReadings<'r> {
     pub(crate) series: u64,
     /// Number of samples that Prometheus has of it, valid or not, copies included.
     pub(crate) raw_samples: u64,
+    /// Start of the range that the readings' times count from, in milliseconds since the epoch.
+    pub(super) origin: i64,
     pub(super) metrics: Vec<(&'r Metric, &'r [Reading])>,
     /// Values of metrics about the cluster as a whole.
     pub(super) verdicts: Vec<(&'r Metric, Vec<f64>)>,

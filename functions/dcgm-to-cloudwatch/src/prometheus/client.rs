@@ -4,9 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use amp::WorkspaceUrl;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
@@ -15,6 +13,7 @@ use super::pace::Budget;
 use super::query::Query;
 use super::reply::Reply;
 use crate::error::{Cause, RunError};
+use crate::signature::{Scope, signature};
 
 /// AMP ends a query after 2 minutes itself. A retry before that would have it work on both. A dead peer is
 /// found sooner, by reqwest's TCP keep-alive.
@@ -23,6 +22,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(125);
 /// After this many answers of status 500 in a row, a query for several periods is made smaller. The cause
 /// may be a limit inside AMP that the answer does not name.
 const MAX_INTERNAL_ERRORS: u32 = 2;
+const FORM: &str = "application/x-www-form-urlencoded";
 /// Pauses between attempts.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
@@ -134,9 +134,14 @@ impl Client {
             .ok()
             .and_then(|form| form.query().map(str::to_owned))
             .unwrap_or_default();
-        let mut headers = signature(&url, &body, credentials, &self.region, now)
+        let scope = Scope {
+            service: "aps",
+            region: &self.region,
+        };
+        let form = [("content-type", FORM)];
+        let mut headers = signature(&url, &form, body.as_bytes(), credentials, scope, now)
             .map_err(|error| Failure::last(RunError::AccessDenied(error)))?;
-        headers.insert(CONTENT_TYPE, FORM);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(FORM));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         self.http
             .post(&url)
@@ -199,36 +204,4 @@ impl Client {
             self.region,
         )
     }
-}
-
-const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
-
-/// The headers that sign a form `body` for AMP.
-fn signature(
-    url: &str,
-    body: &str,
-    credentials: aws_credential_types::Credentials,
-    region: &str,
-    now: SystemTime,
-) -> Result<HeaderMap, Cause> {
-    let identity = credentials.into();
-    let parameters = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name("aps")
-        .time(now)
-        .settings(SigningSettings::default())
-        .build()?
-        .into();
-    let form = [("content-type", "application/x-www-form-urlencoded")];
-    let body = SignableBody::Bytes(body.as_bytes());
-    let request = SignableRequest::new("POST", url, form.into_iter(), body)?;
-    let (instructions, _) = sign(request, &parameters)?.into_parts();
-    let mut headers = HeaderMap::new();
-    for (name, value) in instructions.headers() {
-        let mut value = HeaderValue::from_str(value)?;
-        value.set_sensitive(true);
-        headers.insert(HeaderName::from_bytes(name.as_bytes())?, value);
-    }
-    Ok(headers)
 }

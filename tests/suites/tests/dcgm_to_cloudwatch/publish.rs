@@ -64,7 +64,10 @@ async fn a_scheduled_minute_of_96_series_takes_six_queries_and_one_request() -> 
                 "gpus": 16, "series": 96, "samples": 384, "datums": 103,
             }],
             "dropped": {}, "requests": 1, "watermark": null, "lagSeconds": 60,
-            "complete": true, "degraded": [], "absent": [], "metrics": 103, "estimatedMonthlyUsd": 30.9,
+            "complete": true, "degraded": [], "absent": [],
+            "detail": {"points": 0, "requests": 0, "bytes": 0, "refused": 0},
+            "metrics": 103, "estimatedMonthlyUsd": 30.9,
+            "cost": {"metricsUsd": 30.9, "detailUsd": 0.0},
         })
     );
     Ok(())

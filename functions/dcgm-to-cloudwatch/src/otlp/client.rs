@@ -1,0 +1,215 @@
+//! Sends bodies to CloudWatch's OTLP endpoint: compressed, signed, and again while it is busy.
+
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Request, Response, StatusCode};
+
+use super::endpoint::Endpoint;
+use super::reply::{PartialSuccess, partial_success, refusal};
+use crate::cloudwatch::gzip;
+use crate::error::RunError;
+use crate::signature::{Scope, signature};
+
+/// Attempts of one request and the time of each, as those of PutMetricData.
+const ATTEMPTS: usize = 5;
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pauses between attempts.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// Limits on what is read of an answer and told of it.
+const MAX_REPLY_BYTES: usize = 64 << 10;
+const MAX_MESSAGE_CHARS: usize = 1_000;
+
+const CONTENT_TYPE: (&str, &str) = ("content-type", "application/x-protobuf");
+/// ADOT's exporter leaves this header unsigned, and compressed bodies fail there.
+const CONTENT_ENCODING: (&str, &str) = ("content-encoding", "gzip");
+
+/// A client of one OTLP endpoint.
+#[derive(Debug)]
+pub(crate) struct Client {
+    endpoint: Endpoint,
+    credentials: SharedCredentialsProvider,
+    http: reqwest::Client,
+    compresses: bool,
+}
+
+/// Why a body was not accepted.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// The points themselves are refused. Fewer of them may be accepted.
+    Refused(String),
+    /// Other points fail too.
+    Failed(RunError),
+}
+
+/// Why an attempt failed.
+enum Failure {
+    /// The next attempt may succeed.
+    Transient(RunError),
+    Last(SendError),
+}
+
+impl Client {
+    /// A client that asks `credentials` anew for each request.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        credentials: SharedCredentialsProvider,
+        http: reqwest::Client,
+        compresses: bool,
+    ) -> Self {
+        Self {
+            endpoint,
+            credentials,
+            http,
+            compresses,
+        }
+    }
+
+    /// Sends one body.
+    ///
+    /// # Errors
+    /// `Throttled` or `PublishFailed` after several attempts; `AccessDenied` and refused points at once.
+    pub(crate) async fn send(&self, body: &[u8]) -> Result<PartialSuccess, SendError> {
+        let packed = if self.compresses {
+            gzip::pack(body).map_err(|error| failed(&error.to_string()))?
+        } else {
+            body.to_vec()
+        };
+        let delays = startup::backoff(FIRST_DELAY, LONGEST_DELAY);
+        for delay in delays.take(ATTEMPTS - 1) {
+            match self.attempt(&packed).await {
+                Ok(accepted) => return Ok(accepted),
+                Err(Failure::Last(error)) => return Err(error),
+                Err(Failure::Transient(error)) => {
+                    let error = startup::error_chain(&error);
+                    tracing::debug!(error, "sending points again in {delay:?}");
+                    tokio::time::sleep(delay).await;
+                }
+            }
+        }
+        self.attempt(&packed)
+            .await
+            .map_err(|failure| match failure {
+                Failure::Last(error) => error,
+                Failure::Transient(error) => SendError::Failed(error),
+            })
+    }
+
+    async fn attempt(&self, packed: &[u8]) -> Result<PartialSuccess, Failure> {
+        let request = self.signed(packed).await?;
+        let answered = tokio::time::timeout(ATTEMPT_TIMEOUT, async {
+            let mut response = self.http.execute(request).await?;
+            let body = startup::body_within(&mut response, MAX_REPLY_BYTES).await?;
+            Ok((response, body.unwrap_or_default()))
+        });
+        let answered: Result<reqwest::Result<(Response, Vec<u8>)>, _> = answered.await;
+        let (response, body) = match answered {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(transient(&startup::error_chain(&error.without_url()))),
+            Err(_) => return Err(transient("no answer in time")),
+        };
+        if response.status().is_success() {
+            return Ok(accepted(&body));
+        }
+        Err(self.refusal(response.status(), response.headers(), &body))
+    }
+
+    async fn signed(&self, packed: &[u8]) -> Result<Request, Failure> {
+        let denied = |cause| Failure::Last(SendError::Failed(RunError::AccessDenied(cause)));
+        let credentials = self.credentials.provide_credentials().await;
+        let credentials = credentials.map_err(|error| denied(error.into()))?;
+        let encoded = [CONTENT_TYPE, CONTENT_ENCODING];
+        let headers = if self.compresses {
+            &encoded[..]
+        } else {
+            &encoded[..1]
+        };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a signature is valid for a few minutes only"
+        )]
+        let now = SystemTime::now();
+        let Endpoint { url, region } = &self.endpoint;
+        let scope = Scope {
+            service: "monitoring",
+            region,
+        };
+        let mut signed =
+            signature(url, headers, packed, credentials, scope, now).map_err(denied)?;
+        for (name, value) in headers {
+            signed.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        let request = self.http.post(url).headers(signed).body(packed.to_vec());
+        request
+            .build()
+            .map_err(|error| Failure::Last(failed(&error.without_url().to_string())))
+    }
+
+    fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
+        let (code, message) = refusal(body);
+        let header = headers
+            .get("x-amzn-errortype")
+            .and_then(|value| value.to_str().ok());
+        let code = header.map_or(code, |value| {
+            value.split(':').next().unwrap_or_default().to_owned()
+        });
+        let parts = [
+            status.as_u16().to_string(),
+            one_line(&code),
+            one_line(&message),
+        ];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let what = format!("HTTP {}", parts.join(": "));
+        if status == StatusCode::TOO_MANY_REQUESTS || code.contains("Throttl") {
+            return Failure::Transient(RunError::Throttled(
+                format!("CloudWatch's OTLP endpoint: {what}").into(),
+            ));
+        }
+        match status {
+            // The answer to a wrong signature repeats the request, so nothing of it is told.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Failure::Last(SendError::Failed(RunError::AccessDenied(
+                    format!(
+                        "the function's role needs cloudwatch:PutMetricData on dataset/default of \
+                         CloudWatch in {} (and its clock must be right to 5 minutes)",
+                        self.endpoint.region
+                    )
+                    .into(),
+                )))
+            }
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
+                Failure::Last(SendError::Refused(what))
+            }
+            _ if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+                transient(&what)
+            }
+            _ => Failure::Last(failed(&what)),
+        }
+    }
+}
+
+fn accepted(body: &[u8]) -> PartialSuccess {
+    partial_success(body).unwrap_or_else(|| {
+        tracing::debug!("the answer of CloudWatch's OTLP endpoint can't be read");
+        PartialSuccess::default()
+    })
+}
+
+fn transient(what: &str) -> Failure {
+    Failure::Transient(RunError::PublishFailed(format!("OTLP: {what}").into()))
+}
+
+fn failed(what: &str) -> SendError {
+    SendError::Failed(RunError::PublishFailed(format!("OTLP: {what}").into()))
+}
+
+/// A service's words, so that they can't forge lines of the log.
+pub(super) fn one_line(text: &str) -> String {
+    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    printable.take(MAX_MESSAGE_CHARS).collect()
+}
