@@ -141,7 +141,9 @@ fn every_alarm_tells_somebody_and_says_what_missing_data_means() {
     for (id, alarm) in monitoring().of_type("AWS::CloudWatch::Alarm") {
         assert_eq!(alarm["AlarmActions"], topic, "{id}");
         assert_eq!(alarm["OKActions"], topic, "{id}");
-        assert!(alarm["TreatMissingData"].is_string(), "{id}");
+        // A PromQL query returns no series where data is missing, and cannot say more of it.
+        let is_promql = alarm["EvaluationCriteria"].is_object();
+        assert_eq!(alarm["TreatMissingData"].is_string(), !is_promql, "{id}");
         assert!(alarm["AlarmDescription"].is_string(), "{id}");
     }
 }
@@ -327,7 +329,12 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
 fn body() -> Value {
     let template = monitoring();
     let body = &template.resource("GpuDashboard")["Properties"]["DashboardBody"]["Fn::Sub"];
-    let mut text = body[0].as_str().unwrap().replace("${Namespace}", NAMESPACE);
+    let of_each_gpu = &body[1]["WidgetOfEachGpu"]["Fn::If"][1]["Fn::Sub"][0];
+    let mut text = body[0]
+        .as_str()
+        .unwrap()
+        .replace("${WidgetOfEachGpu}", of_each_gpu.as_str().unwrap())
+        .replace("${Namespace}", NAMESPACE);
     while let Some(start) = text.find("${") {
         let end = start + text[start..].find('}').unwrap();
         text.replace_range(start..=end, "1");

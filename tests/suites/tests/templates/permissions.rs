@@ -18,6 +18,10 @@ const GRAFANA: &str =
     "arn:${AWS::Partition}:grafana:${AWS::Region}:${AWS::AccountId}:/workspaces/${Id}";
 const WATERMARK: &str = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/${DcgmToCloudWatchWatermark}";
 
+/// Where OTLP goes, if it is chosen.
+const DATASET: &str =
+    "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:dataset/default";
+
 const DIRECTORY: &str = "arn:${AWS::Partition}:identitystore::*:identitystore/*, \
                          arn:${AWS::Partition}:identitystore:::group/*, \
                          arn:${AWS::Partition}:identitystore:::user/*";
@@ -105,7 +109,7 @@ pub(crate) const CLOUDWATCH_NAMES: [&str; 6] = [
 ];
 
 /// Every permission the stack gives: to whom, which actions, on what.
-const PERMISSIONS: [(&str, &[&str], &str); 20] = [
+const PERMISSIONS: [(&str, &[&str], &str); 21] = [
     ("AmpQueryPolicy", &QUERIES, WORKSPACE),
     ("AmpRemoteWritePolicy", &["aps:RemoteWrite"], WORKSPACE),
     (
@@ -114,6 +118,11 @@ const PERMISSIONS: [(&str, &[&str], &str); 20] = [
         GIVEN_WORKSPACE,
     ),
     ("DcgmToCloudWatchRole", &["cloudwatch:PutMetricData"], "*"),
+    (
+        "DcgmToCloudWatchRole",
+        &["cloudwatch:PutMetricData"],
+        DATASET,
+    ),
     (
         "DcgmToCloudWatchRole",
         &["logs:CreateLogStream", "logs:PutLogEvents"],
