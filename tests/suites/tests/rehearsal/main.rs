@@ -12,6 +12,7 @@
 
 mod illness;
 mod nodes;
+mod otlp;
 mod people_and_dashboards;
 mod world;
 

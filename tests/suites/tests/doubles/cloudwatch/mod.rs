@@ -2,6 +2,7 @@
 
 mod aws_cli;
 mod limits;
+mod otlp;
 mod reads;
 
 use std::time::{Duration, Instant, UNIX_EPOCH};

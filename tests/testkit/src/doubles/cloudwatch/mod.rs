@@ -5,19 +5,23 @@
 //! ListMetrics, GetMetricStatistics and GetMetricData. Like CloudWatch it never aggregates over
 //! dimensions: a query without dimensions reads the metric that was published without dimensions.
 //!
+//! Beside that it takes points by OpenTelemetry's protocol (`otlp`), which can be read back as they are held.
+//!
 //! It is stricter than CloudWatch where the documentation leaves a choice, so that what passes here
 //! passes there: a field it does not know is an error, the 1 MB limit counts the unpacked body in
-//! decimal bytes. It does not recompute signatures, has no metric math, and shows data at once.
+//! decimal bytes. It does not recompute the signatures of SDKs, has no metric math, and shows data at once.
 
 mod api;
 mod failure;
 mod limits;
+mod otlp;
 mod reads;
 mod server;
 mod statistics;
 mod store;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
@@ -27,6 +31,7 @@ use crate::doubles::server::Server;
 
 pub use api::StatisticSet;
 pub use failure::Failure;
+pub use otlp::{Export, OtlpFailure, Point, SeriesKey};
 pub use store::Datum;
 
 /// One PutMetricData request as it arrived.
@@ -89,6 +94,51 @@ impl CloudWatch {
         self.state().requests.clone()
     }
 
+    /// Every OTLP request, accepted or not, in order of arrival.
+    #[must_use]
+    pub fn exports(&self) -> Vec<Export> {
+        self.state().otlp.exports()
+    }
+
+    /// Every sample that came by OTLP, by series and time in milliseconds.
+    #[must_use]
+    pub fn otlp_samples(&self) -> BTreeMap<SeriesKey, BTreeMap<i64, f64>> {
+        self.state().otlp.samples()
+    }
+
+    /// Unit of each metric that came by OTLP.
+    #[must_use]
+    pub fn otlp_units(&self) -> BTreeMap<String, String> {
+        self.state().otlp.units()
+    }
+
+    /// How many samples came by OTLP that were there already.
+    #[must_use]
+    pub fn otlp_copies(&self) -> usize {
+        self.state().otlp.copies()
+    }
+
+    /// Points that came by OTLP where another value was already. The first one stays.
+    #[must_use]
+    pub fn otlp_conflicts(&self) -> Vec<Point> {
+        self.state().otlp.conflicts()
+    }
+
+    /// Answers the next `times` OTLP requests that are rightly signed with a failure.
+    pub fn fail_next_export(&self, times: usize, failure: OtlpFailure) {
+        self.state().otlp.fail_next(times, failure);
+    }
+
+    /// Refuses, from now on, every OTLP request that holds a point this is true for.
+    pub fn refuse_exports_with(&self, holds: impl Fn(&Point) -> bool + Send + 'static) {
+        self.state().otlp.refuse_with(holds);
+    }
+
+    /// Rejects, from now on, every point this is true for, and takes the others of the request.
+    pub fn reject_points(&self, is_unwanted: impl Fn(&Point) -> bool + Send + 'static) {
+        self.state().otlp.reject(is_unwanted);
+    }
+
     /// Answers the next `times` PutMetricData requests with a failure.
     pub fn fail_next(&self, times: usize, failure: Failure) {
         self.state().failures.inject(ANY, times, failure);
@@ -104,6 +154,7 @@ impl CloudWatch {
         let mut state = self.state();
         state.failures.clear();
         state.refused.clear();
+        state.otlp.recover();
     }
 
     /// Lets every call take this long.

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::api::PutMetricDataInput;
 use super::failure::{Failure, Refusal};
+use super::otlp::{self, Otlp};
 use super::store::{Datum, Store};
 use super::wire::{NoOutput, Protocol, header, unpack};
 use super::{Outcome, PutRequest, limits, reads};
@@ -25,6 +26,7 @@ type Predicate = Box<dyn Fn(&Datum) -> bool + Send>;
 #[derive(Default)]
 pub(super) struct State {
     pub(super) store: Store,
+    pub(super) otlp: Otlp,
     pub(super) requests: Vec<PutRequest>,
     pub(super) failures: Faults<Failure>,
     pub(super) refused: Vec<(Predicate, Failure)>,
@@ -33,8 +35,12 @@ pub(super) struct State {
 }
 
 impl State {
+    fn now(&self) -> SystemTime {
+        self.now.unwrap_or_else(SystemTime::now)
+    }
+
     fn now_ms(&self) -> i64 {
-        let now = self.now.unwrap_or_else(SystemTime::now);
+        let now = self.now();
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).expect("a clock before the year 292 million")
     }
@@ -68,6 +74,11 @@ async fn answer(state: Shared, request: Request) -> Response<Body> {
     let delay = lock(&state).delay;
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
+    }
+    if parts.uri.path() == otlp::PATH {
+        let mut state = lock(&state);
+        let (now, now_ms) = (state.now(), state.now_ms());
+        return state.otlp.answer(&parts, &body, now, now_ms);
     }
     let Some((protocol, operation)) = Protocol::of(&parts) else {
         return plain(
