@@ -191,6 +191,26 @@ async fn every_sample_arrives_with_its_value_and_its_millisecond() -> Result<()>
     Ok(())
 }
 
+/// 1,000 nodes.
+#[tokio::test]
+async fn all_samples_of_48_000_series_arrive() -> Result<()> {
+    let setting = setting(1_000, 1).await?;
+    let function = setting
+        .function(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")])
+        .await?;
+    let reply = setting.run(&function, 0).await?.reply()?;
+    setting.assert_there(0..1);
+    // One GPU is two MIG instances.
+    let points = (8_000 + 1) * 6 * 4;
+    assert_eq!(reply["detail"]["points"], points);
+    assert_eq!(reply["detail"]["requests"], 193);
+    assert_eq!(
+        reply["cost"],
+        json!({"metricsUsd": 2.1, "detailUsd": 344.85})
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn otlp_minute_sends_the_newest_sample_of_each_minute() -> Result<()> {
     let setting = setting(2, 4).await?;
