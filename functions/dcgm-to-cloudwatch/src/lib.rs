@@ -17,5 +17,6 @@ pub mod handler;
 pub(crate) mod otlp;
 pub(crate) mod prometheus;
 pub mod report;
+pub(crate) mod run;
 pub(crate) mod signature;
 pub(crate) mod watermark;

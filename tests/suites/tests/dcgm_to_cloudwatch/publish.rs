@@ -91,7 +91,8 @@ async fn every_form_of_event_is_understood() -> Result<()> {
     let rule = event("rule", &[("time", rfc3339(first + 2 * MINUTE))])?;
     assert_eq!(function.invoke(rule).await?.reply()?["mode"], "scheduled");
 
-    let pipeline = Pipeline::start(history(&nodes)?.1).await?;
+    let (first, history) = history(&nodes)?;
+    let pipeline = Pipeline::start(history).await?;
     let function = pipeline.function(&[]).await?;
     let times = [
         ("start", rfc3339(first + SCRAPE)),
