@@ -9,7 +9,7 @@ use aws_config::timeout::TimeoutConfig;
 
 use crate::cloudwatch::gzip;
 use crate::config::Config;
-use crate::handler::{Clients, Function};
+use crate::function::{Clients, Function};
 use crate::otlp;
 use crate::prometheus::client::Client;
 use crate::prometheus::source::Source;
