@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use testkit::doubles::amp_gateway;
+use testkit::doubles::cloudwatch::OtlpFailure;
 
 use crate::kind::Kind;
 
@@ -27,6 +28,8 @@ pub(crate) struct Fault {
     pub(crate) ends: &'static [&'static str],
     /// Whether samples may be published twice.
     pub(crate) doubles: bool,
+    /// Whether the service refuses samples for good, which replies count.
+    pub(crate) refuses: bool,
 }
 
 /// Every fault.
@@ -204,6 +207,54 @@ pub(crate) const FAULTS: &[Fault] = &[
         PATIENCE,
         &["complete"],
     ),
+    fault(
+        "the OTLP endpoint throttles",
+        Kind::OtlpFails(OtlpFailure::Throttled),
+        [3, 1],
+        PATIENCE,
+        &["Throttled"],
+    ),
+    fault(
+        "the OTLP endpoint answers 503",
+        Kind::OtlpFails(OtlpFailure::Unavailable),
+        [3, 1],
+        PATIENCE,
+        &["PublishFailed"],
+    ),
+    fault(
+        "the OTLP endpoint does not answer",
+        Kind::OtlpFails(OtlpFailure::StoredButSilent),
+        [3, 1],
+        HURRY,
+        &["OutOfTime"],
+    ),
+    fault(
+        "an answer of the OTLP endpoint is lost",
+        Kind::OtlpAnswerLost,
+        [1, 1],
+        PATIENCE,
+        &["complete"],
+    ),
+    Fault {
+        refuses: true,
+        ..fault(
+            "the OTLP endpoint rejects some samples",
+            Kind::OtlpRejects,
+            [3, 1],
+            PATIENCE,
+            &["complete"],
+        )
+    },
+    Fault {
+        doubles: true,
+        ..fault(
+            "the function is killed while it sends by OTLP",
+            Kind::KilledSendingOtlp,
+            [50, 5],
+            PATIENCE,
+            &["Runtime.ExitError", "complete"],
+        )
+    },
 ];
 
 const fn fault(
@@ -220,6 +271,7 @@ const fn fault(
         time_limit,
         ends,
         doubles: false,
+        refuses: false,
     }
 }
 

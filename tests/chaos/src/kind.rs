@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use testkit::doubles::amp_gateway;
-use testkit::doubles::cloudwatch;
+use testkit::doubles::cloudwatch::{self, OtlpFailure};
 use testkit::doubles::dcgm_exporter::Node;
 use testkit::doubles::faults::Fault;
 use testkit::doubles::parameter_store::Failure;
@@ -40,6 +40,10 @@ pub(crate) enum Kind {
     ClockFast,
     EventsEarly,
     EventsLate,
+    OtlpFails(OtlpFailure),
+    OtlpAnswerLost,
+    OtlpRejects,
+    KilledSendingOtlp,
 }
 
 /// What kind of world a fault needs.
@@ -49,6 +53,8 @@ pub(crate) enum Setting {
     Plain,
     /// The same, with microburst before CloudWatch, which takes long to start.
     BehindProxy,
+    /// Two nodes whose GPUs are sent by OTLP.
+    Otlp,
     /// One that suits no other fault.
     OfItsOwn,
 }
@@ -58,8 +64,10 @@ impl Kind {
     pub(crate) fn setting(self) -> Setting {
         match self {
             Kind::CloudWatchFails(_) => Setting::BehindProxy,
+            Kind::OtlpFails(_) | Kind::OtlpAnswerLost | Kind::OtlpRejects => Setting::Otlp,
             Kind::OneRequestFails
             | Kind::Killed
+            | Kind::KilledSendingOtlp
             | Kind::BacklogLate
             | Kind::BacklogInParts
             | Kind::EventsEarly => Setting::OfItsOwn,
@@ -71,7 +79,7 @@ impl Kind {
     pub(crate) async fn world(self, minutes: u32) -> anyhow::Result<World> {
         let (nodes, arrived) = match self {
             Kind::OneRequestFails => (NODES_FOR_FIVE_REQUESTS, minutes * MINUTE),
-            Kind::Killed => (NODES_FOR_TWO_REQUESTS, minutes * MINUTE),
+            Kind::Killed | Kind::KilledSendingOtlp => (NODES_FOR_TWO_REQUESTS, minutes * MINUTE),
             Kind::BacklogLate | Kind::BacklogInParts => (2, QUIET * MINUTE),
             Kind::EventsEarly => (2, QUIET * MINUTE + MINUTE / 2),
             _ => (2, minutes * MINUTE),
@@ -80,6 +88,8 @@ impl Kind {
         if self.setting() == Setting::BehindProxy {
             world.proxy_cloudwatch().await?;
         }
+        world.sends_otlp =
+            self.setting() == Setting::Otlp || matches!(self, Kind::KilledSendingOtlp);
         Ok(world)
     }
 
@@ -104,7 +114,7 @@ impl Kind {
             Kind::NoWatermarkWritten | Kind::NoWatermarkWrittenFreshProcess => {
                 parameters.inject_always("PutParameter", broken);
             }
-            Kind::Killed => {
+            Kind::Killed | Kind::KilledSendingOtlp => {
                 world.replace_function();
                 world.killer = Some(fastrand::Rng::with_seed(seed));
             }
@@ -119,6 +129,11 @@ impl Kind {
             }
             Kind::EventsEarly => world.ahead = SKEW,
             Kind::EventsLate => world.behind = SKEW,
+            Kind::OtlpFails(failure) => cloudwatch.fail_next_export(ALWAYS, failure),
+            Kind::OtlpAnswerLost => {
+                cloudwatch.fail_next_export(1, OtlpFailure::StoredButUnavailable);
+            }
+            Kind::OtlpRejects => cloudwatch.reject_points(is_temperature_of_one_gpu),
             Kind::AmpHuge | Kind::BacklogLate | Kind::BacklogInParts | Kind::CredentialsExpired => {
             }
         }
@@ -163,11 +178,14 @@ impl Kind {
                 let failed = world.proxy()?.recover().await?;
                 anyhow::ensure!(failed > 0, "microburst let every call pass");
             }
-            Kind::OneRequestFails => cloudwatch.recover(),
+            Kind::OneRequestFails
+            | Kind::OtlpFails(_)
+            | Kind::OtlpAnswerLost
+            | Kind::OtlpRejects => cloudwatch.recover(),
             Kind::NoWatermarkRead
             | Kind::NoWatermarkWritten
             | Kind::NoWatermarkWrittenFreshProcess => world.pipeline.parameters.faults().clear(),
-            Kind::Killed => world.killer = None,
+            Kind::Killed | Kind::KilledSendingOtlp => world.killer = None,
             Kind::CredentialsExpired => {
                 world.pipeline.parameters.faults().clear();
                 amp.recover();
@@ -207,4 +225,11 @@ fn is_in_one_request(datum: &cloudwatch::Datum) -> bool {
     datum.name == "GPUTemperature"
         && dimension("InstanceId") == Some(&node.instance_id)
         && dimension("GPU") == Some("0")
+}
+
+fn is_temperature_of_one_gpu(point: &cloudwatch::Point) -> bool {
+    let (name, labels) = &point.series;
+    name == "DCGM_FI_DEV_GPU_TEMP"
+        && labels.get("instance_id") == Some(&Node::p5en(0).instance_id)
+        && labels.get("gpu").is_some_and(|gpu| gpu == "3")
 }

@@ -1,7 +1,7 @@
 //! Breaks every part around `dcgm-to-cloudwatch`, one after the other, and counts what is lost:
 //! real Prometheus, the built function under the Lambda Runtime API, AMP's gateway, strict doubles
-//! of CloudWatch and Parameter Store, microburst before CloudWatch. Time is that of the events, so
-//! that twenty minutes are twenty runs.
+//! of CloudWatch, its OTLP endpoint and Parameter Store, microburst before CloudWatch. Time is that of the
+//! events, so that twenty minutes are twenty runs.
 
 #![expect(
     clippy::print_stdout,
@@ -129,6 +129,7 @@ fn groups(faults: &[&'static Fault]) -> Vec<Vec<&'static Fault>> {
     for (setting, at_most) in [
         (Setting::BehindProxy, usize::MAX),
         (Setting::OfItsOwn, 1),
+        (Setting::Otlp, 3),
         (Setting::Plain, 4),
     ] {
         groups.extend(of(setting).chunks(at_most).map(<[_]>::to_vec));

@@ -40,6 +40,8 @@ fn the_failure_table_has_the_faults_and_what_their_runs_end_with() {
             fault.doubles,
             "{name}: {twice}"
         );
+        let is_counted = seen.contains("`detail.refused`");
+        assert_eq!(is_counted, fault.refuses, "{name}: {seen}");
         let fails = fault.ends.iter().any(|end| *end != "complete");
         assert!(!fails || seen.contains("Alarm`"), "{name}: no alarm");
     }

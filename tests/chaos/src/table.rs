@@ -6,6 +6,7 @@ use crate::trial::Row;
 
 pub(crate) const NOTE: &str = "\
 Values: every raw sample counts for its GPU and for the cluster, and each minute has one GPUsReporting.
+Refused: samples that CloudWatch does not take, as the replies say.
 Ends: what the runs ended with while the fault lasted, and how many did.";
 
 pub(crate) fn table(rows: &[Row]) -> String {
@@ -15,6 +16,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
             "values expected",
             "found",
             "lost",
+            "refused",
             "doubled",
             "recovery",
             "ends",
@@ -23,14 +25,14 @@ pub(crate) fn table(rows: &[Row]) -> String {
         .map(str::to_owned),
     ];
     lines.extend(rows.iter().map(cells));
-    let widths: [usize; 8] = std::array::from_fn(|column| {
+    let widths: [usize; 9] = std::array::from_fn(|column| {
         let cells = lines.iter().map(|line| line[column].chars().count());
         cells.max().unwrap_or_default()
     });
     let mut text = String::new();
     for (number, line) in lines.iter().enumerate() {
         for (column, (cell, width)) in line.iter().zip(widths).enumerate() {
-            let _ = if (1..=4).contains(&column) {
+            let _ = if (1..=5).contains(&column) {
                 write!(text, "| {cell:>width$} ")
             } else {
                 write!(text, "| {cell:<width$} ")
@@ -47,7 +49,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
     text
 }
 
-fn cells(row: &Row) -> [String; 8] {
+fn cells(row: &Row) -> [String; 9] {
     let runs = row.runs_to_recover;
     let ends = row
         .ends
@@ -57,7 +59,8 @@ fn cells(row: &Row) -> [String; 8] {
         row.fault.name.to_owned(),
         row.tally.expected.to_string(),
         row.tally.found.to_string(),
-        row.tally.lost().to_string(),
+        row.tally.lost().saturating_sub(row.refused).to_string(),
+        row.refused.to_string(),
         row.tally.doubled.to_string(),
         format!(
             "{runs} {}, {:.1} s",

@@ -22,6 +22,8 @@ const MEMORY_MIB: u64 = 512;
 pub(crate) struct Row {
     pub(crate) fault: &'static Fault,
     pub(crate) tally: Tally,
+    /// Samples that the service refused, as the replies say.
+    pub(crate) refused: u64,
     /// Runs after its end until the watermark was where it would have been.
     pub(crate) runs_to_recover: u32,
     pub(crate) time_to_recover: Duration,
@@ -40,11 +42,19 @@ impl Row {
                 complaints.push(format!("{count} values {what}"));
             }
         };
-        forbid(tally.lost(), "lost");
+        forbid(tally.lost().saturating_sub(self.refused), "lost");
+        forbid(
+            self.refused.saturating_sub(tally.lost()),
+            "that are there, and are said to be refused",
+        );
+        forbid(if fault.refuses { 0 } else { self.refused }, "refused");
         forbid(tally.foreign, "that nobody measured");
         forbid(if fault.doubles { 0 } else { tally.doubled }, "doubled");
         if tally.expected == 0 {
             complaints.push("nothing was expected".to_owned());
+        }
+        if fault.refuses && self.refused == 0 {
+            complaints.push("nothing was refused".to_owned());
         }
         let ends = self.ends.keys();
         let unknown = ends.filter(|end| !fault.explains(end));
@@ -111,6 +121,7 @@ async fn happen(
     Ok(Row {
         fault,
         tally: world.tally(since).await?,
+        refused: world.take_refused(),
         runs_to_recover,
         time_to_recover,
         ends,

@@ -1,13 +1,13 @@
 //! A cluster whose minutes go by as fast as they are run: the parts, and the samples that have
 //! arrived so far.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use testkit::doubles::dcgm_exporter::Node;
 use testkit::lambda::{Function, Outcome};
-use testkit::oracle::{Oracle, Tally, published};
-use testkit::pipeline::{Pipeline, event, minute, rfc3339};
+use testkit::oracle::{Oracle, Tally, published, published_by_otlp};
+use testkit::pipeline::{CLUSTER, Pipeline, event, minute, rfc3339};
 use testkit::real::microburst::Microburst;
 use testkit::real::prometheus::{History, every};
 use tokio::pin;
@@ -33,11 +33,15 @@ pub(crate) struct World {
     pub(crate) ahead: Duration,
     /// How far it is behind.
     pub(crate) behind: Duration,
+    /// Whether each GPU is sent by OTLP.
+    pub(crate) sends_otlp: bool,
     /// Kills every run at a moment it chooses.
     pub(crate) killer: Option<fastrand::Rng>,
     /// How long the last whole run of a fresh process took.
     cold_run: Duration,
     peak_rss_kib: u64,
+    /// Points that the replies say were refused.
+    refused: u64,
 }
 
 impl World {
@@ -56,9 +60,11 @@ impl World {
             minute: 0,
             ahead: Duration::ZERO,
             behind: Duration::ZERO,
+            sends_otlp: false,
             killer: None,
             cold_run: Duration::ZERO,
             peak_rss_kib: 0,
+            refused: 0,
         };
         world.pipeline.set_watermark(&rfc3339(first));
         Ok(world)
@@ -118,6 +124,9 @@ impl World {
         if let Ok(peak) = function.peak_rss_kib() {
             self.peak_rss_kib = self.peak_rss_kib.max(peak);
         }
+        if let Outcome::Reply(reply) = &outcome {
+            self.refused += reply["detail"]["refused"].as_u64().unwrap_or_default();
+        }
         let is_alive = matches!(outcome, Outcome::Reply(_) | Outcome::Error { .. });
         if is_cold && is_alive {
             self.cold_run = began.elapsed();
@@ -138,6 +147,11 @@ impl World {
         std::mem::take(&mut self.peak_rss_kib) / 1024
     }
 
+    /// How many points were refused since this was asked last, as the replies say.
+    pub(crate) fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
+    }
+
     /// Whether the watermark stands at the end of the last minute that was run.
     pub(crate) fn is_caught_up(&self) -> bool {
         let end = rfc3339(self.first + self.minute * MINUTE);
@@ -155,16 +169,22 @@ impl World {
         let prometheus = self.pipeline.prometheus.url();
         let mut oracle = Oracle::new(run.clone(), MINUTE);
         oracle.add_stored(&prometheus).await?;
-        let mut datums = self.pipeline.cloudwatch.datums();
-        datums.retain(|datum| {
-            let time = Duration::from_millis(datum.timestamp_ms.unsigned_abs());
-            run.contains(&(UNIX_EPOCH + time))
-        });
-        Ok(Tally::of(&oracle.expected(), &published(&datums)))
+        let cloudwatch = &self.pipeline.cloudwatch;
+        let (expected, mut found) = if self.sends_otlp {
+            let expected = oracle.expected_by_otlp(CLUSTER);
+            (expected, published_by_otlp(cloudwatch))
+        } else {
+            (oracle.expected(), published(&cloudwatch.datums()))
+        };
+        found.retain(|(.., time), _| run.contains(time));
+        Ok(Tally::of(&expected, &found))
     }
 
     async fn start_function(&self) -> anyhow::Result<Function> {
         let mut environment = Vec::new();
+        if self.sends_otlp {
+            environment.push(("GPU_DETAIL", "otlp"));
+        }
         if let Some(microburst) = &self.microburst {
             environment.push(("AWS_ENDPOINT_URL_CLOUDWATCH", microburst.url()));
             // It unpacks what it passes on, and leaves the header that says it is packed.

@@ -17,6 +17,9 @@ use crate::real::prometheus::{self, History, Prometheus};
 /// The function's own name, by which binary and events are found.
 pub const FUNCTION: &str = "dcgm-to-cloudwatch";
 
+/// The name of the cluster that it publishes.
+pub const CLUSTER: &str = "p5en";
+
 /// The parameter with the watermark.
 pub const WATERMARK: &str = "/pcluster-infra/dcgm-to-cloudwatch/watermark";
 
@@ -68,7 +71,7 @@ impl Pipeline {
         let mut environment = BTreeMap::from([
             ("AMP_WORKSPACE_URL", self.amp.workspace_url().to_owned()),
             ("AWS_ENDPOINT_URL_CLOUDWATCH", self.cloudwatch.url()),
-            ("CLUSTER_NAME", "p5en".to_owned()),
+            ("CLUSTER_NAME", CLUSTER.to_owned()),
         ]);
         environment.extend(
             changes

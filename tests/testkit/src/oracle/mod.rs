@@ -1,6 +1,7 @@
 //! What CloudWatch has to hold: every raw sample, once for its GPU and once for the cluster, and how
 //! many GPUs sent one. It takes nothing from the function under test.
 
+mod otlp;
 mod published;
 mod statistic;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use serde_json::Value;
 
+pub use self::otlp::published_by_otlp;
 use self::published::counted;
 pub use self::published::{Published, Tally, Values, published};
 pub use self::statistic::Statistic;

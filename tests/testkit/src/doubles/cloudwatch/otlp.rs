@@ -38,6 +38,9 @@ const MAX_PAST_MS: i64 = 14 * 24 * 3_600_000;
 /// AWS also says 2 hours.
 const MAX_FUTURE_MS: i64 = 10 * 60_000;
 
+/// In place of a status.
+const NO_ANSWER: u16 = 0;
+
 /// A series: its name and its labels.
 pub type SeriesKey = (String, BTreeMap<String, String>);
 
@@ -50,7 +53,7 @@ pub struct Export {
     pub wire_bytes: usize,
     /// Length of the body after gzip.
     pub decoded_bytes: usize,
-    /// HTTP status of the answer.
+    /// HTTP status of the answer, 0 where there was none.
     pub status: u16,
     /// Points that were rejected from an accepted request.
     pub rejected: usize,
@@ -69,6 +72,8 @@ pub enum OtlpFailure {
     Invalid,
     /// The points are stored, and the answer is an error of the service all the same.
     StoredButUnavailable,
+    /// The points are stored, and there is no answer.
+    StoredButSilent,
 }
 
 /// One point as it was sent.
@@ -139,14 +144,14 @@ impl Otlp {
         self.unwanted = None;
     }
 
-    /// Takes one request.
+    /// Takes one request. None is no answer.
     pub(super) fn answer(
         &mut self,
         parts: &Parts,
         body: &[u8],
         now: SystemTime,
         now_ms: i64,
-    ) -> Response<Body> {
+    ) -> Option<Response<Body>> {
         let gzip = header(&parts.headers, "content-encoding") == "gzip";
         let unpacked = unpack(gzip, body).map_err(|refusal| Refused::invalid(refusal.message));
         let mut export = Export {
@@ -173,15 +178,12 @@ impl Otlp {
                 } else {
                     json!({"rejectedDataPoints": points.to_string(), "errorMessage": why})
                 };
-                response(200, "", &json!({ "partialSuccess": partial }))
+                Some(response(200, "", &json!({ "partialSuccess": partial })))
             }
             Err(refused) => {
                 export.status = refused.status;
-                response(
-                    refused.status,
-                    refused.code,
-                    &json!({"message": refused.message}),
-                )
+                let body = json!({"message": refused.message});
+                (refused.status != NO_ANSWER).then(|| response(refused.status, refused.code, &body))
             }
         };
         self.exports.push(export);
@@ -210,7 +212,7 @@ impl Otlp {
             Some(OtlpFailure::Unavailable) => return Err(Refused::unavailable()),
             Some(OtlpFailure::Denied) => return Err(Refused::denied(NOT_AUTHORIZED)),
             Some(OtlpFailure::Invalid) => return Err(Refused::invalid("injected by the test")),
-            Some(OtlpFailure::StoredButUnavailable) | None => {}
+            Some(OtlpFailure::StoredButUnavailable | OtlpFailure::StoredButSilent) | None => {}
         }
         if let Some(poison) = &self.poison
             && points.iter().any(poison)
@@ -233,10 +235,11 @@ impl Otlp {
         if rejected.points == all && all > 0 {
             return Err(Refused::invalid(rejected.why));
         }
-        if failure.is_some() {
-            return Err(Refused::unavailable());
+        match failure {
+            Some(OtlpFailure::StoredButSilent) => Err(Refused::new(NO_ANSWER, "", "")),
+            Some(_) => Err(Refused::unavailable()),
+            None => Ok(rejected),
         }
-        Ok(rejected)
     }
 
     fn store(&mut self, point: Point) {

@@ -1,5 +1,6 @@
 //! The HTTP side: which operation, who may, what is kept.
 
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -76,9 +77,15 @@ async fn answer(state: Shared, request: Request) -> Response<Body> {
         tokio::time::sleep(delay).await;
     }
     if parts.uri.path() == otlp::PATH {
-        let mut state = lock(&state);
-        let (now, now_ms) = (state.now(), state.now_ms());
-        return state.otlp.answer(&parts, &body, now, now_ms);
+        let answer = {
+            let mut state = lock(&state);
+            let (now, now_ms) = (state.now(), state.now_ms());
+            state.otlp.answer(&parts, &body, now, now_ms)
+        };
+        return match answer {
+            Some(answer) => answer,
+            None => pending().await,
+        };
     }
     let Some((protocol, operation)) = Protocol::of(&parts) else {
         return plain(
