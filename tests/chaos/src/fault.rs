@@ -229,6 +229,13 @@ pub(crate) const FAULTS: &[Fault] = &[
         &["OutOfTime"],
     ),
     fault(
+        "the OTLP endpoint refuses everything",
+        Kind::OtlpFails(OtlpFailure::Invalid),
+        [3, 1],
+        PATIENCE,
+        &["PublishFailed"],
+    ),
+    fault(
         "an answer of the OTLP endpoint is lost",
         Kind::OtlpAnswerLost,
         [1, 1],

@@ -129,7 +129,7 @@ fn groups(faults: &[&'static Fault]) -> Vec<Vec<&'static Fault>> {
     for (setting, at_most) in [
         (Setting::BehindProxy, usize::MAX),
         (Setting::OfItsOwn, 1),
-        (Setting::Otlp, 3),
+        (Setting::Otlp, usize::MAX),
         (Setting::Plain, 4),
     ] {
         groups.extend(of(setting).chunks(at_most).map(<[_]>::to_vec));

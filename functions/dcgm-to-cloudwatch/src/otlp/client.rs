@@ -185,6 +185,13 @@ impl Client {
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
                 Failure::Last(SendError::Refused(what))
             }
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                let region = &self.endpoint.region;
+                Failure::Last(failed(&format!(
+                    "{what}: no OTLP endpoint at /v1/metrics of CloudWatch in {region}, or of \
+                     AWS_ENDPOINT_URL_CLOUDWATCH where that is set; GPU_DETAIL=metrics does without it"
+                )))
+            }
             _ if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
                 transient(&what)
             }

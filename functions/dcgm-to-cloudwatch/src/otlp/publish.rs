@@ -3,12 +3,18 @@
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use tokio::sync::OnceCell;
+
+use super::batch::batches;
 use super::client::{Client, SendError, one_line};
 use super::encode::encode;
 use super::limits::PARALLEL_REQUESTS;
 use super::point::Point;
 use super::reply::PartialSuccess;
 use crate::error::RunError;
+
+/// Number of points that are tried alone before a refused request is halved.
+const PROBES: usize = 16;
 
 /// What became of a period's points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,58 +58,137 @@ impl Sent {
 }
 
 /// What sending would come to, if all points were accepted.
-pub(crate) fn plan<'r>(cluster: &str, batches: impl Iterator<Item = Vec<Point<'r>>>) -> Sent {
-    batches
+pub(crate) fn plan<'r>(cluster: &str, points: impl Iterator<Item = Point<'r>>) -> Sent {
+    batches(cluster, points)
         .map(|batch| Sent::of(cluster, &batch, encode(cluster, &batch).len(), 0))
         .fold(Sent::default(), Sent::merge)
 }
 
-/// Sends batches, several at once.
+/// Sends points in batches, several at once. `points` makes them anew.
 ///
 /// # Errors
-/// The first failure that is not about the points themselves, after several attempts.
-pub(crate) fn publish<'a>(
+/// The first failure that is not about the points themselves, after several attempts; and if every point
+/// is refused, as the reason is another one then.
+pub(crate) fn publish<'a, P>(
     client: &'a Client,
     cluster: &'a str,
-    batches: impl Iterator<Item = Vec<Point<'a>>> + Send + 'a,
-) -> BoxFuture<'a, Result<Sent, RunError>> {
-    stream::iter(batches)
-        .map(move |batch| async move { send(client, cluster, &batch).await })
-        .buffer_unordered(PARALLEL_REQUESTS)
-        .try_fold(
-            Sent::default(),
-            |sum, one| async move { Ok(sum.merge(one)) },
-        )
-        .boxed()
-}
-
-/// Sends points, in halves where they are refused together.
-fn send<'a>(
-    client: &'a Client,
-    cluster: &'a str,
-    points: &'a [Point<'a>],
-) -> BoxFuture<'a, Result<Sent, RunError>> {
+    points: impl Fn() -> P + Send + Sync + 'a,
+) -> BoxFuture<'a, Result<Sent, RunError>>
+where
+    P: Iterator<Item = Point<'a>> + Send + 'a,
+{
     async move {
-        let body = encode(cluster, points);
-        let message = match client.send(&body).await {
-            Ok(accepted) => return Ok(count(cluster, points, body.len(), &accepted)),
-            Err(SendError::Failed(error)) => return Err(error),
-            Err(SendError::Refused(message)) => message,
+        let sender = Sender {
+            client,
+            cluster,
+            probes: &|| probes(&points),
+            takes_some: OnceCell::new(),
         };
-        drop(body);
-        if let [alone] = points {
-            let series = alone.series.name;
-            tracing::warn!(series, error = message, "CloudWatch refuses a point");
-            return Ok(Sent {
-                refused: 1,
-                ..Sent::default()
-            });
-        }
-        let (first, second) = points.split_at(points.len() / 2);
-        let first = send(client, cluster, first).await?;
-        Ok(first.merge(send(client, cluster, second).await?))
+        sender.send_all(batches(cluster, points())).await
     }
     .boxed()
+}
+
+/// Points from all over a period: of every metric and of many GPUs.
+fn probes<'a, P: Iterator<Item = Point<'a>>>(points: impl Fn() -> P) -> Vec<Point<'a>> {
+    let step = points().count().div_ceil(PROBES).max(1);
+    points().step_by(step).collect()
+}
+
+/// Sends the points of one period.
+struct Sender<'a, 's> {
+    client: &'a Client,
+    cluster: &'a str,
+    /// Makes the points that are tried alone.
+    probes: &'s (dyn Fn() -> Vec<Point<'a>> + Sync),
+    /// Set once a point was accepted.
+    takes_some: OnceCell<()>,
+}
+
+impl<'a> Sender<'a, '_> {
+    /// Sends batches, several at once.
+    fn send_all<'s>(
+        &'s self,
+        batches: impl Iterator<Item = Vec<Point<'a>>> + Send + 's,
+    ) -> BoxFuture<'s, Result<Sent, RunError>> {
+        stream::iter(batches)
+            .map(move |batch| async move { self.send(&batch).await })
+            .buffer_unordered(PARALLEL_REQUESTS)
+            .try_fold(
+                Sent::default(),
+                |sum, one| async move { Ok(sum.merge(one)) },
+            )
+            .boxed()
+    }
+
+    /// Sends points, in halves where they are refused together.
+    fn send<'s>(&'s self, points: &'s [Point<'a>]) -> BoxFuture<'s, Result<Sent, RunError>> {
+        async move {
+            let message = match self.try_send(points).await? {
+                Ok(sent) => return Ok(sent),
+                Err(message) => message,
+            };
+            // Halving a request of 1,000 points down to each of them takes 2,000 more.
+            let probe = self.takes_some.get_or_try_init(|| self.probe());
+            probe.await?;
+            if let [alone] = points {
+                let series = alone.series.name;
+                tracing::warn!(series, error = message, "CloudWatch refuses a point");
+                return Ok(Sent {
+                    refused: 1,
+                    ..Sent::default()
+                });
+            }
+            let (first, second) = points.split_at(points.len() / 2);
+            let first = self.send(first).await?;
+            Ok(first.merge(self.send(second).await?))
+        }
+        .boxed()
+    }
+
+    /// Sends points together. The inner error is why they are refused.
+    async fn try_send(&self, points: &[Point<'a>]) -> Result<Result<Sent, String>, RunError> {
+        let body = encode(self.cluster, points);
+        match self.client.send(&body).await {
+            Ok(accepted) => {
+                let sent = count(self.cluster, points, body.len(), &accepted);
+                if sent.points > 0 {
+                    // It may be set already.
+                    let _ = self.takes_some.set(());
+                }
+                Ok(Ok(sent))
+            }
+            Err(SendError::Failed(error)) => Err(error),
+            Err(SendError::Refused(message)) => Ok(Err(message)),
+        }
+    }
+
+    /// Looks for a point that is accepted alone.
+    async fn probe(&self) -> Result<(), RunError> {
+        let probes = (self.probes)();
+        let mut refused = None;
+        for probe in &probes {
+            match self.try_send(std::slice::from_ref(probe)).await? {
+                Ok(Sent { refused: 0, .. }) => return Ok(()),
+                Ok(_) => refused = Some((probe, "it is rejected".to_owned())),
+                Err(message) => refused = Some((probe, message)),
+            }
+        }
+        let Some((Point { series, gpu, .. }, message)) = refused else {
+            return Ok(());
+        };
+        Err(RunError::PublishFailed(
+            format!(
+                "CloudWatch's OTLP endpoint refuses each of {} points alone, the last one {} of GPU {} of {}: \
+                 {message}; GPU_DETAIL=metrics does without the endpoint",
+                probes.len(),
+                series.name,
+                gpu.gpu,
+                gpu.instance_id,
+            )
+            .into(),
+        ))
+    }
 }
 
 /// Points that were rejected from an accepted request are not sent again: they would be rejected again.
@@ -118,4 +203,32 @@ fn count(cluster: &str, points: &[Point<'_>], bytes: usize, accepted: &PartialSu
         );
     }
     Sent::of(cluster, points, bytes, rejected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::otlp::point::tests::{gpu, point};
+
+    #[test]
+    fn points_that_are_tried_alone_are_of_every_metric_and_of_the_first_and_last_gpus() {
+        let gpus: Vec<_> = (0..100)
+            .map(|index| gpu(&format!("i-{index}"), "0", ""))
+            .collect();
+        for (count, expected) in [(0, 0), (1, 2), (8, 16), (100, 16)] {
+            let points = || {
+                (0..2).flat_map(|metric| {
+                    gpus[..count]
+                        .iter()
+                        .map(move |gpu| point(metric, gpu, 0, 1.0))
+                })
+            };
+            let probes = probes(points);
+            assert_eq!(probes.len(), expected, "{count}");
+            let of_second = probes
+                .iter()
+                .filter(|probe| probe.series == point(1, &gpus[0], 0, 1.0).series);
+            assert_eq!(of_second.count(), expected / 2, "{count}");
+        }
+    }
 }

@@ -9,7 +9,6 @@ use crate::due::period::rfc3339;
 use crate::error::RunError;
 use crate::gpu::rollup::{DimensionSet, PeriodReadings};
 use crate::otlp;
-use crate::otlp::batch::batches;
 use crate::otlp::point::points;
 use crate::otlp::publish::Sent;
 use crate::run::Run;
@@ -64,11 +63,11 @@ impl<'a> Run<'a> {
         let (Some(otlp), Some(client)) = (otlp, &self.function.detail) else {
             return Ok(Sent::default());
         };
-        let batches = batches(cluster, points(readings, otlp.interval_ms));
+        let points = || points(readings, otlp.interval_ms);
         if self.trigger.dry_run {
-            return Ok(otlp::publish::plan(cluster, batches));
+            return Ok(otlp::publish::plan(cluster, points()));
         }
-        otlp::publish::publish(client, cluster, batches).await
+        otlp::publish::publish(client, cluster, points).await
     }
 
     async fn send(

@@ -335,8 +335,14 @@ async fn after_a_failure_the_next_run_sends_the_period_and_nothing_is_lost() -> 
             "PublishFailed",
             "OTLP: HTTP 503",
         ),
+        (
+            1,
+            OtlpFailure::NotFound,
+            "PublishFailed",
+            "GPU_DETAIL=metrics does without it",
+        ),
     ];
-    let setting = setting(1, 3).await?;
+    let setting = setting(1, 4).await?;
     let function = setting.function(&[]).await?;
     for (minute, (times, failure, expected, part)) in (0..).zip(rows) {
         setting.cloudwatch().fail_next_export(times, failure);
@@ -417,6 +423,53 @@ async fn a_point_that_is_refused_costs_itself_alone() -> Result<()> {
         "nothing is sent again"
     );
     assert!(function.log().contains("CloudWatch refuses 8 of"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_every_point_is_refused_the_run_ends_soon_and_says_what_to_do() -> Result<()> {
+    let setting = setting(2, 1).await?;
+    let function = setting.function(&[]).await?;
+    setting.cloudwatch().refuse_exports_with(|_| true);
+    let (error_type, message) = setting.run(&function, 0).await?.error()?;
+    assert_eq!(error_type, "PublishFailed");
+    for part in [
+        "refuses each of 16 points alone",
+        "DCGM_FI_DEV_FB_FREE of GPU ",
+        "HTTP 400: ValidationException: injected by the test",
+        "GPU_DETAIL=metrics",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    // All points together, then 16 alone.
+    let sizes: Vec<_> = setting
+        .cloudwatch()
+        .exports()
+        .iter()
+        .map(|export| export.points)
+        .collect();
+    assert_eq!(sizes, [&[17 * 6 * 4], &[1; 16][..]].concat());
+    assert_eq!(setting.rolled_up(), once(0..0));
+
+    setting.cloudwatch().recover();
+    setting.run(&function, 0).await?.reply()?;
+    setting.assert_there(0..1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_a_metric_is_refused_the_others_arrive() -> Result<()> {
+    let setting = setting(2, 1).await?;
+    let function = setting.function(&[]).await?;
+    let is_refused = |name: &str| name == "DCGM_FI_DEV_GPU_UTIL";
+    setting
+        .cloudwatch()
+        .refuse_exports_with(move |point| is_refused(&point.series.0));
+    let reply = setting.run(&function, 0).await?.reply()?;
+    assert_eq!(reply["detail"]["refused"], 17 * 4);
+    let mut expected = setting.served(0..1, |times| times);
+    expected.retain(|(name, _), _| !is_refused(name));
+    assert!(setting.cloudwatch().otlp_samples() == expected);
     Ok(())
 }
 

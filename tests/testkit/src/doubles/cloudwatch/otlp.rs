@@ -68,6 +68,8 @@ pub enum OtlpFailure {
     Unavailable,
     /// IAM does not allow the call.
     Denied,
+    /// There is nothing at the path.
+    NotFound,
     /// The request is not valid, for no reason that is documented.
     Invalid,
     /// The points are stored, and the answer is an error of the service all the same.
@@ -211,6 +213,7 @@ impl Otlp {
             Some(OtlpFailure::Throttled) => return Err(Refused::throttled()),
             Some(OtlpFailure::Unavailable) => return Err(Refused::unavailable()),
             Some(OtlpFailure::Denied) => return Err(Refused::denied(NOT_AUTHORIZED)),
+            Some(OtlpFailure::NotFound) => return Err(Refused::new(404, "", "Not Found")),
             Some(OtlpFailure::Invalid) => return Err(Refused::invalid("injected by the test")),
             Some(OtlpFailure::StoredButUnavailable | OtlpFailure::StoredButSilent) | None => {}
         }
