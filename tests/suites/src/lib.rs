@@ -1,4 +1,5 @@
 //! What more than one suite uses.
 
 pub mod dashboard;
+pub mod guides;
 pub mod sdk;

@@ -4,5 +4,6 @@ mod alarms;
 mod arrival;
 mod catch_up;
 mod generations;
+mod migration;
 mod otlp;
 mod publish;

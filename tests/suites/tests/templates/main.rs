@@ -5,6 +5,7 @@
     reason = "helpers of tests, where a panic is the failure"
 )]
 
+mod markdown;
 mod node;
 mod release;
 mod template;
@@ -16,6 +17,7 @@ mod functions;
 mod head_node;
 mod house;
 mod metrics;
+mod migration;
 mod nodes;
 mod packages;
 mod parameters;
@@ -24,6 +26,7 @@ mod permissions;
 mod reality;
 mod simulation;
 mod stack;
+mod translations;
 
 use std::fs;
 use std::path::Path;
