@@ -80,6 +80,24 @@ apt = missing=""; \
 		fi; \
 	}
 
+.PHONY: doctor
+doctor: ## Says what is there, what is missing and how to get it; installs and changes nothing
+	@bad=0; \
+	say() { printf '%-8s %s: %s\n' "$$@"; }; \
+	check() { if "$${@:4}" >/dev/null 2>&1; then say ok "$$1" "$$2"; else bad=1; say MISSING "$$1" "$$2: $$3"; fi; }; \
+	need() { check "$$2" "$$1" "sudo apt-get install $$2" "$${@:3}"; }; \
+	is_python() { python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; }; \
+	has_room() { [ "$$(df --output=avail -k . | tail -1)" -gt 12000000 ]; }; \
+	$(demo-needs); $(test-needs); \
+	check cargo "builds both functions" "install Rust from https://rustup.rs" type cargo; \
+	check "Python 3.11" "runs the scripts of infra" "install a newer Python" is_python; \
+	check "12 GB of disk" "for everything that cargo builds" "make room" has_room; \
+	check $(VENV) "Prometheus, Alertmanager, AWS CLI, cargo-lambda, linters" "make tools" \
+		test -e $(VENV)/.complete -a -x $(VENV)/bin/prometheus -a -x $(VENV)/bin/alertmanager; \
+	if aws sts get-caller-identity >/dev/null 2>&1; then say ok credentials "deploy to an AWS account"; \
+	else say none credentials "only a deployment to AWS needs them: aws configure, or aws sso login"; fi; \
+	exit $$bad
+
 # ---- Build
 
 .PHONY: build
@@ -154,25 +172,30 @@ advisories: ## Looks the dependencies up in the RustSec database (needs GitHub)
 
 # ---- Deploy and operate, with the AWS CLI's own credentials
 
-STACK ?= $(call needed,STACK,pcluster-infra)
-CLUSTER ?= $(call needed,CLUSTER,p5en)
-REGION ?= $(call needed,REGION,us-east-2)
-BUCKET ?= $(call needed,BUCKET,a-bucket-in-the-region)
-NAME ?= $(call needed,NAME,ParallelCluster-p5en)
-FROM ?= $(call needed,FROM,2026-11-22T09:00:00Z)
-TO ?= $(call needed,TO,2026-11-22T10:00:00Z)
 PAYLOAD ?= {}
-needed = $(error $(1) is needed: make $(MAKECMDGOALS) $(1)=$(2))
+
+example.STACK := pcluster-infra
+example.CLUSTER := p5en
+example.REGION := us-east-2
+example.BUCKET := a-bucket-in-the-region
+example.NAME := ParallelCluster-p5en
+example.FROM := 2026-11-22T09:00:00Z
+example.TO := 2026-11-22T10:00:00Z
+# Of the variables a target needs, names all that are missing, with a whole command.
+missing = $(strip $(foreach name,$(1),$(if $($(name)),,$(name))))
+needs = $(if $(missing),$(error missing: $(missing). For example: \
+	make $@ $(foreach name,$(1),$(name)=$(or $($(name)),$(example.$(name))))))
 
 .PHONY: package
 package: ## Builds, uploads and packages the stack to build/package [BUCKET= REGION= ARCH=arm64 XID_OVERRIDES=file]
-	@: "$(BUCKET)" "$(REGION)"
+	@: $(call needs,BUCKET REGION)
 	@$(MAKE) build ARCH=$(DEPLOY_ARCH)
 	AWS_DEFAULT_REGION="$(REGION)" python3 infra/package.py --bucket "$(BUCKET)" $(if $(XID_OVERRIDES),--xid-overrides "$(XID_OVERRIDES)")
 
 .PHONY: deploy
 deploy: ## Deploys or updates the stack [STACK= CLUSTER= REGION= BUCKET= ARCH=arm64 PARAMETERS="Name=Value …"]
-	@: "$(STACK)" "$(CLUSTER)" "$(REGION)" "$(BUCKET)"
+	@: $(call needs,STACK CLUSTER REGION BUCKET)
+	@$(stack) updatable --stack "$(STACK)"
 	@$(MAKE) package ARCH=$(DEPLOY_ARCH)
 	aws cloudformation deploy --region "$(REGION)" --stack-name "$(STACK)" \
 		--template-file build/package/parallelcluster-infrastructure.yaml \
@@ -184,14 +207,17 @@ stack = AWS_DEFAULT_REGION="$(REGION)" python3 infra/stack.py
 
 .PHONY: failures
 failures: ## Says why the stack's last operation failed [STACK= REGION=]
+	@: $(call needs,STACK REGION)
 	@$(stack) failures --stack "$(STACK)"
 
 .PHONY: invoke
 invoke: ## Runs dcgm-to-cloudwatch by hand [STACK= REGION= PAYLOAD='{"dryRun":true}']
+	@: $(call needs,STACK REGION)
 	@$(call run-by-hand,$(PAYLOAD))
 
 .PHONY: backfill
 backfill: ## Publishes past periods again [STACK= REGION= FROM=<RFC 3339> TO=<RFC 3339>]
+	@: $(call needs,STACK REGION FROM TO)
 	@$(call run-by-hand,{"start":"$(FROM)"$(comma)"end":"$(TO)"})
 
 comma := ,
@@ -206,10 +232,12 @@ run-by-hand = folder=$$(mktemp -d); trap 'rm -r "$$folder"' EXIT; \
 
 .PHONY: dashboard
 dashboard: ## Adds the GPU widgets to a CloudWatch dashboard of yours [STACK= REGION= NAME=]
+	@: $(call needs,STACK REGION NAME)
 	AWS_DEFAULT_REGION="$(REGION)" python3 infra/dashboard.py --stack "$(STACK)" --name "$(NAME)"
 
 .PHONY: logs
 logs: ## Shows what both functions logged in the last 15 minutes [STACK= REGION=]
+	@: $(call needs,STACK REGION)
 	@for function in $(FUNCTIONS); do \
 		echo "== $(STACK)-$$function"; \
 		aws logs filter-log-events --region "$(REGION)" --log-group-name "/aws/lambda/$(STACK)-$$function" \
@@ -218,4 +246,5 @@ logs: ## Shows what both functions logged in the last 15 minutes [STACK= REGION=
 
 .PHONY: destroy
 destroy: ## Deletes the stack; says what is kept, and how to delete that [STACK= REGION=]
+	@: $(call needs,STACK REGION)
 	@$(stack) delete --stack "$(STACK)"

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Says why a stack's last operation failed, or deletes a stack and says what of it is kept.
+"""Says why a stack's last operation failed, deletes a stack and says what of it is kept, or refuses to update
+a stack of another template.
 
+    stack.py updatable --stack pcluster-infra
     stack.py failures --stack pcluster-infra
     stack.py delete --stack pcluster-infra
 
@@ -18,6 +20,9 @@ STACK = "AWS::CloudFormation::Stack"
 BEGINNINGS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS")
 # Said of what was stopped because something else had failed.
 CANCELLED = "cancelled"
+
+# How many resources an error names.
+SHOWN = 5
 
 # How to delete what a stack keeps; {0} is its physical id.
 REMOVAL = {
@@ -42,6 +47,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, run, text in (
+        ("updatable", refuse_others, "fail if an update would delete what another template has made"),
         ("failures", print_failures, "print what failed, and CloudFormation's reasons"),
         ("delete", delete, "delete the stack, and print what is kept"),
     ):
@@ -49,6 +55,24 @@ def parse_arguments():
         command.add_argument("--stack", required=True, help="name or ARN of the stack")
         command.set_defaults(run=run)
     return parser.parse_args()
+
+
+def refuse_others(stack):
+    """Our entry template holds nothing but stacks: whatever else a stack holds, an update would delete."""
+    try:
+        listed = aws("list-stack-resources", "--stack-name", stack, "--output", "json")
+    except ValueError as error:
+        if "does not exist" in str(error):
+            return
+        raise
+    there = [one for one in json.loads(listed)["StackResourceSummaries"] if one["ResourceStatus"] != "DELETE_COMPLETE"]
+    others = [f"{one['ResourceType']} {one['LogicalResourceId']}" for one in there if one["ResourceType"] != STACK]
+    if others:
+        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+        raise ValueError(
+            f"stack {stack} was made by another template, and an update would delete {', '.join(others[:SHOWN])}{more}. "
+            "Choose another name: STACK=gpu-monitoring. docs/migrate.md and docs/deploy.md say how to move"
+        )
 
 
 def print_failures(stack):

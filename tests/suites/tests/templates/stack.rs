@@ -20,6 +20,7 @@ case $1 in
   describe-stacks) cat "$folder/stacks" ;;
   describe-stack-events) cat "$folder/$(basename "$3")" ;;
   delete-stack) ;;
+  list-stack-resources) [[ ! -e $folder/absent ]] || { cat "$folder/absent" >&2; exit 254; }; cat "$folder/resources" ;;
   wait) [[ ! -e $folder/refused ]] || { cat "$folder/refused" >&2; exit 255; } ;;
   *) echo "aws: $* was not expected" >&2; exit 252 ;;
 esac
@@ -252,4 +253,94 @@ fn a_deletion_that_fails_says_why() {
         "{printed}"
     );
     assert!(printed.contains("StackDeleteComplete failed"), "{printed}");
+}
+
+/// The answer of `list-stack-resources`.
+fn resources(listed: &[(&str, &str, &str)]) -> Value {
+    let listed = listed.iter().map(|(logical, kind, status)| {
+        json!({"LogicalResourceId": logical, "ResourceType": kind, "ResourceStatus": status})
+    });
+    json!({"StackResourceSummaries": listed.collect::<Vec<_>>()})
+}
+
+#[test]
+fn a_stack_of_another_template_is_not_updated() {
+    let ours = ("Monitoring", STACK, "CREATE_COMPLETE");
+    let workspace = "AWS::APS::Workspace";
+    let theirs = ("AMPWorkspace", workspace, "UPDATE_COMPLETE");
+    let gone = ("AMPWorkspace", workspace, "DELETE_COMPLETE");
+    for (listed, is_ours) in [
+        (&[ours][..], true),
+        (&[ours, gone], true),
+        (&[ours, theirs], false),
+    ] {
+        let cli = Cli::with(&[]);
+        fs::write(
+            cli.0.path().join("resources"),
+            resources(listed).to_string(),
+        )
+        .unwrap();
+        let (printed, succeeds) = cli.run("updatable");
+        assert_eq!(succeeds, is_ours, "{listed:?}: {printed}");
+        assert_eq!(printed.is_empty(), is_ours, "{printed}");
+        let told = [
+            "stack gpu ",
+            "AWS::APS::Workspace AMPWorkspace",
+            "migrate.md",
+        ];
+        assert!(
+            is_ours || told.iter().all(|words| printed.contains(words)),
+            "{printed}"
+        );
+    }
+}
+
+#[test]
+fn a_stack_that_is_not_there_yet_may_be_made() {
+    for (error, may) in [
+        (
+            "An error occurred (ValidationError) when calling the ListStackResources operation: Stack with id gpu does not exist",
+            true,
+        ),
+        (
+            "An error occurred (ExpiredToken) when calling the ListStackResources operation: The security token is expired",
+            false,
+        ),
+    ] {
+        let cli = Cli::with(&[]);
+        fs::write(cli.0.path().join("absent"), error).unwrap();
+        let (printed, succeeds) = cli.run("updatable");
+        assert_eq!(succeeds, may, "{printed}");
+        assert_eq!(printed.contains("ExpiredToken"), !may, "{printed}");
+    }
+}
+
+/// What is missing is told at once, with a whole command.
+#[test]
+fn make_names_every_variable_that_a_target_needs() {
+    for (words, told) in [
+        (
+            &["deploy"][..],
+            "missing: STACK CLUSTER REGION BUCKET. For example: make deploy STACK=pcluster-infra CLUSTER=p5en \
+             REGION=us-east-2 BUCKET=a-bucket-in-the-region.",
+        ),
+        (
+            &["deploy", "STACK=gpus", "REGION=eu-west-1"],
+            "missing: CLUSTER BUCKET. For example: make deploy STACK=gpus CLUSTER=p5en REGION=eu-west-1 \
+             BUCKET=a-bucket-in-the-region.",
+        ),
+        (
+            &["destroy"],
+            "missing: STACK REGION. For example: make destroy STACK=pcluster-infra REGION=us-east-2.",
+        ),
+    ] {
+        let mut make = Command::new("make");
+        make.current_dir(repository("")).args(words);
+        for variable in ["STACK", "CLUSTER", "REGION", "BUCKET", "MAKEFLAGS"] {
+            make.env_remove(variable);
+        }
+        let output = make.output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains(told), "{error}");
+    }
 }
