@@ -32,6 +32,27 @@ pub(crate) fn read(
     Ok(warnings)
 }
 
+/// Reads the JSON of one series's labels: puts the values of `labels` into `values`, as [`read`] passes them on.
+///
+/// # Errors
+/// The bytes are no such JSON.
+pub(super) fn read_labels(
+    json: &[u8],
+    labels: &[String],
+    values: &mut Vec<String>,
+) -> Result<(), serde_json::Error> {
+    values.resize(labels.len(), String::new());
+    values.iter_mut().for_each(String::clear);
+    let mut json = serde_json::Deserializer::from_slice(json);
+    Labels { labels, values }.deserialize(&mut json)?;
+    json.end()
+}
+
+/// A sample's value, not a number where the text is none.
+pub(super) fn value(text: &str) -> f64 {
+    text.parse().unwrap_or(f64::NAN)
+}
+
 /// Buffers for one series, reused for the next.
 struct Series<'a, F> {
     labels: &'a [String],
@@ -297,7 +318,7 @@ impl<'de> serde::Deserialize<'de> for Value {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-                Ok(Value(text.parse().unwrap_or(f64::NAN)))
+                Ok(Value(value(text)))
             }
         }
         deserializer.deserialize_str(Number)

@@ -10,3 +10,4 @@ pub(crate) mod query;
 pub(crate) mod reply;
 pub(crate) mod selector;
 pub(crate) mod source;
+pub(crate) mod stream;

@@ -1,6 +1,6 @@
 //! A reply, kept compressed until it is read.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use reqwest::Response;
 use reqwest::header::HeaderMap;
@@ -30,18 +30,42 @@ impl Reply {
         })
     }
 
-    /// Decompresses the JSON into `buffer`, which several replies can share one after the other.
-    ///
-    /// # Errors
-    /// The reply is damaged, or larger than the budget.
-    pub(crate) fn json<'r>(&self, buffer: &'r mut Vec<u8>) -> Result<&'r [u8], QueryError> {
-        buffer.clear();
-        let mut json = decoder(&self.headers, &self.body).take(self.limit as u64 + 1);
-        json.read_to_end(buffer)
-            .map_err(|e| QueryError::unreadable(&e))?;
-        if buffer.len() > self.limit {
-            return Err(QueryError::too_large("decompressed", self.limit));
+    /// The JSON, decompressed while it is read. Beyond the budget reading fails.
+    pub(crate) fn json(&self) -> impl Read {
+        Within {
+            json: decoder(&self.headers, &self.body),
+            left: self.limit,
         }
-        Ok(buffer)
+    }
+
+    /// What an error is that reading the JSON ended with.
+    pub(crate) fn failure(&self, error: &io::Error) -> QueryError {
+        match error.get_ref() {
+            Some(cause) if cause.is::<OverBudget>() => {
+                QueryError::too_large("decompressed", self.limit)
+            }
+            _ => QueryError::unreadable(error),
+        }
+    }
+}
+
+/// Reads so many bytes at most.
+struct Within<R> {
+    json: R,
+    left: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("over the budget")]
+struct OverBudget;
+
+impl<R: Read> Read for Within<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.json.read(buffer)?;
+        self.left = self
+            .left
+            .checked_sub(read)
+            .ok_or_else(|| io::Error::other(OverBudget))?;
+        Ok(read)
     }
 }

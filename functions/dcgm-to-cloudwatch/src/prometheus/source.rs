@@ -1,6 +1,7 @@
 //! The series of one cluster, and the questions of a run about them.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -12,9 +13,11 @@ use super::error::QueryError;
 use super::matrix;
 use super::pace::QUERIES_AT_ONCE;
 use super::query::{Query, Shard};
+use super::stream::{self as answers, Known};
 use crate::due::arrival::{Arrivals, PATIENCE_SECONDS};
 use crate::due::period::Periods;
 use crate::gpu::collect::{Collector, ReplySeries};
+use crate::gpu::dropped::DropReason;
 use crate::gpu::identity::Fleet;
 use crate::gpu::metric::{self, Kind, Metric};
 use crate::gpu::reading::Sample;
@@ -155,23 +158,33 @@ impl Source {
             })
             .buffer_unordered(QUERIES_AT_ONCE);
         let mut collector = Collector::new(range, &self.metrics);
-        let mut buffer = Vec::new();
+        let of = |is_counter| (Columns::new(fleet, is_counter), Known::new());
+        let (mut gauges, mut counters) = (of(false), of(true));
         while let Some((index, reply)) = replies.try_next().await? {
             let metric = &self.metrics[index];
-            let columns = Columns::new(fleet, metric.kind != Kind::Gauge);
-            let json = reply.json(&mut buffer)?;
+            let (columns, known) = match metric.kind {
+                Kind::Gauge => &mut gauges,
+                Kind::Counter | Kind::Share => &mut counters,
+            };
             let warnings = collector.take_reply(index, |take| {
-                matrix::read(json, &columns.labels, |values, samples| {
-                    take(ReplySeries {
-                        name: &values[0],
-                        gpu: fleet.identify(columns.of_gpu(values)),
-                        source: columns.source(values),
-                        detail: &columns.detail(values),
-                        samples,
-                    });
-                })
+                let meaning = |values: &[String]| columns.meaning(values, fleet);
+                answers::read(
+                    reply.json(),
+                    &columns.labels,
+                    known,
+                    meaning,
+                    |name, meaning, samples| {
+                        take(ReplySeries {
+                            name,
+                            gpu: meaning.gpu,
+                            source: &meaning.source,
+                            detail: &meaning.detail,
+                            samples,
+                        });
+                    },
+                )
             });
-            let warnings = warnings.map_err(|error| QueryError::unreadable(&error))?;
+            let warnings = warnings.map_err(|error| reply.failure(&error))?;
             for warning in warnings {
                 tracing::warn!(metric = metric.name, "AMP warns: {warning}");
             }
@@ -300,9 +313,12 @@ impl Source {
         take: impl FnMut(&[String], &[Sample]),
     ) -> Result<(), QueryError> {
         let reply = self.client.query(query, until).await?;
-        let mut buffer = Vec::new();
-        let json = reply.json(&mut buffer)?;
-        matrix::read(json, labels, take).map_err(|error| QueryError::unreadable(&error))?;
+        let mut json = Vec::new();
+        reply
+            .json()
+            .read_to_end(&mut json)
+            .map_err(|error| reply.failure(&error))?;
+        matrix::read(&json, labels, take).map_err(|error| QueryError::unreadable(&error))?;
         Ok(())
     }
 }
@@ -314,6 +330,13 @@ struct Columns {
     of_gpu: usize,
     /// Place of the scrape target, of a counter.
     source: Option<usize>,
+}
+
+/// What the labels of a series say, but for its name; see [`ReplySeries`].
+struct Meaning {
+    gpu: Result<u32, DropReason>,
+    source: Box<str>,
+    detail: Box<str>,
 }
 
 impl Columns {
@@ -337,12 +360,16 @@ impl Columns {
         }
     }
 
-    fn of_gpu<'v>(&self, values: &'v [String]) -> &'v [String] {
-        &values[1..self.of_gpu]
+    fn meaning(&self, values: &[String], fleet: &mut Fleet) -> Meaning {
+        Meaning {
+            gpu: fleet.identify(self.of_gpu(values)),
+            source: self.source.map_or("", |place| &values[place]).into(),
+            detail: self.detail(values).into(),
+        }
     }
 
-    fn source<'v>(&self, values: &'v [String]) -> &'v str {
-        self.source.map_or("", |place| &values[place])
+    fn of_gpu<'v>(&self, values: &'v [String]) -> &'v [String] {
+        &values[1..self.of_gpu]
     }
 
     fn detail(&self, values: &[String]) -> String {
