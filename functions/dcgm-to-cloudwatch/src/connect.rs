@@ -7,7 +7,7 @@ use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 
-use crate::cloudwatch::gzip;
+use crate::cloudwatch;
 use crate::config::Config;
 use crate::function::{Clients, Function};
 use crate::otlp;
@@ -56,7 +56,7 @@ pub async fn connect(config: Config) -> Result<Function, Box<dyn Error + Send + 
         config.instance_id_labels.clone(),
         config.budget.readings,
     );
-    let cloudwatch = aws_sdk_cloudwatch::Client::from_conf(gzip::fast(&aws).build());
+    let cloudwatch = cloudwatch::client::Client::new(&aws);
     let watermark = config
         .watermark_parameter
         .clone()

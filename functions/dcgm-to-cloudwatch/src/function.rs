@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use aws_sdk_cloudwatch::Client;
-
+use crate::cloudwatch::client::Client;
 use crate::config::Config;
 use crate::due::audit::Audit;
 use crate::otlp;

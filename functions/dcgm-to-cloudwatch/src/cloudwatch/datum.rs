@@ -1,7 +1,5 @@
-//! Distributions as CloudWatch's `MetricDatum`.
+//! Distributions as PutMetricData's datums.
 
-use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
-use aws_smithy_types::DateTime;
 use serde_json::{Value, json};
 
 use super::limits::{MAX_VALUES, STANDARD_RESOLUTION_SECONDS, VALUES};
@@ -10,7 +8,7 @@ use crate::gpu::metric::GPUS_REPORTING;
 use crate::gpu::rollup::{DimensionSet, Distribution, PeriodReadings, Subject};
 use crate::gpu::unit::Unit;
 
-/// A `MetricDatum` whose names are borrowed, so that a request is cheap to keep until it is accepted.
+/// A datum whose names are borrowed, so that a request is cheap to keep until it is accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Datum<'r> {
     /// `MetricName`.
@@ -113,26 +111,8 @@ impl Datum<'_> {
     }
 }
 
-impl From<&Datum<'_>> for MetricDatum {
-    fn from(datum: &Datum<'_>) -> Self {
-        let dimensions: Vec<Dimension> = dimensions(datum.subject)
-            .map(|(name, value)| Dimension::builder().name(name).value(value).build())
-            .collect();
-        let (values, counts) = datum.values_and_counts();
-        Self::builder()
-            .metric_name(datum.metric)
-            .unit(StandardUnit::from(datum.unit.name()))
-            .timestamp(DateTime::from_secs(datum.period.start))
-            .set_storage_resolution(datum.storage_resolution())
-            .set_dimensions((!dimensions.is_empty()).then_some(dimensions))
-            .set_values(Some(values))
-            .set_counts(Some(counts))
-            .build()
-    }
-}
-
 /// Name and value of each dimension.
-fn dimensions(subject: Subject<'_>) -> impl Iterator<Item = (&'static str, &str)> {
+pub(super) fn dimensions(subject: Subject<'_>) -> impl Iterator<Item = (&'static str, &str)> {
     let (instance, gpu, gpu_instance) = match subject {
         Subject::Cluster => ("", "", ""),
         Subject::Instance(id) => (id, "", ""),
@@ -149,6 +129,8 @@ fn dimensions(subject: Subject<'_>) -> impl Iterator<Item = (&'static str, &str)
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_cloudwatch::types::StandardUnit;
+
     use super::*;
 
     #[test]
@@ -164,7 +146,7 @@ mod tests {
                 subject: Subject::Cluster,
                 values: vec![(1.0, 1)],
             };
-            MetricDatum::from(&datum).storage_resolution()
+            datum.storage_resolution()
         };
         assert_eq!([1, 5, 30].map(resolution), [Some(1); 3]);
         assert_eq!([60, 300].map(resolution), [None; 2]);

@@ -1,12 +1,11 @@
 //! Requests sent to CloudWatch.
 
-use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatch::operation::put_metric_data::PutMetricDataError;
-use aws_sdk_cloudwatch::types::MetricDatum;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use super::client::Client;
 use super::datum::Datum;
 use super::limits::PARALLEL_REQUESTS;
 use crate::error::RunError;
@@ -56,7 +55,7 @@ fn send<'a>(
     request: &'a [Datum<'a>],
 ) -> BoxFuture<'a, Result<Published, RunError>> {
     async move {
-        let error = match put(client, namespace, request).await {
+        let error = match client.put(namespace, request).await {
             Ok(()) => {
                 return Ok(Published {
                     requests: 1,
@@ -84,18 +83,6 @@ fn send<'a>(
         Ok(first.merge(&send(client, namespace, second).await?))
     }
     .boxed()
-}
-
-async fn put(
-    client: &Client,
-    namespace: &str,
-    datums: &[Datum<'_>],
-) -> Result<(), SdkError<PutMetricDataError>> {
-    let call = client
-        .put_metric_data()
-        .namespace(namespace)
-        .set_metric_data(Some(datums.iter().map(MetricDatum::from).collect()));
-    call.send().await.map(|_| ())
 }
 
 /// A refusal that a smaller request may escape.
