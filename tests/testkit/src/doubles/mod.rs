@@ -12,5 +12,5 @@ pub mod managed_grafana;
 pub mod node_exporter;
 pub mod parameter_store;
 pub mod response_url;
-mod server;
+pub mod server;
 pub mod sigv4;

@@ -34,7 +34,7 @@ pub(crate) trait Service: Send + Sync + 'static {
 
 /// A server on a free loopback port; stops when dropped.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     address: SocketAddr,
     task: JoinHandle<()>,
 }
@@ -45,7 +45,11 @@ impl Server {
         Self::route(router).await
     }
 
-    pub(crate) async fn route(router: Router) -> anyhow::Result<Self> {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// There is no port to listen on.
+    pub async fn route(router: Router) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let task = tokio::spawn(async move {
@@ -60,7 +64,9 @@ impl Server {
         self.address
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// `http://127.0.0.1:<port>`
+    #[must_use]
+    pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 }

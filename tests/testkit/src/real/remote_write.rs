@@ -10,7 +10,7 @@ use crate::doubles::dcgm_exporter::{Field, Node};
 
 /// What Prometheus writes as the last sample of a series that has ended:
 /// <https://prometheus.io/docs/specs/prw/remote_write_spec/#stale-markers>
-const STALE: u64 = 0x7ff0_0000_0000_0002;
+pub const STALE: u64 = 0x7ff0_0000_0000_0002;
 
 /// A request that is being put together.
 #[derive(Clone, PartialEq, Message)]
@@ -54,14 +54,22 @@ impl Request {
     ) {
         let pairs = labels
             .split("\",")
-            .filter_map(|pair| pair.split_once("=\""));
-        let mut labels: Vec<Label> = pairs
-            .chain([("__name__", name)])
-            .map(|(name, value)| Label {
-                name: name.to_owned(),
-                value: value.trim_end_matches('"').to_owned(),
-            })
-            .collect();
+            .filter_map(|pair| pair.split_once("=\""))
+            .map(|(name, value)| (name, value.trim_end_matches('"')));
+        self.labelled(pairs.chain([("__name__", name)]), samples);
+    }
+
+    /// Adds samples of the series with these labels, of which one is its name.
+    pub fn labelled<'a>(
+        &mut self,
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+        samples: impl IntoIterator<Item = (SystemTime, f64)>,
+    ) {
+        let labels = labels.into_iter().map(|(name, value)| Label {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        });
+        let mut labels: Vec<_> = labels.collect();
         labels.sort_by(|a, b| a.name.cmp(&b.name));
         let samples = samples.into_iter().map(|(time, value)| Sample {
             value,

@@ -18,11 +18,9 @@ const INTERVAL: &str = "6s";
 /// # Errors
 /// In the words of `rules.py`.
 pub async fn options(cluster: &str) -> Result<prometheus::Options> {
-    let cluster = format!("ClusterName={cluster}");
-    let mut rules = Vec::new();
-    for package in ["health", "efficiency"] {
-        let file = script(&["render", package, "--set", &cluster]).await?;
-        rules.push((format!("{package}.rules.yml"), hurried(&file)?));
+    let mut rules = rendered(cluster).await?;
+    for (_, rules) in &mut rules {
+        *rules = hurried(rules)?;
     }
     let alerts = prometheus::ALERTMANAGERS;
     Ok(prometheus::Options {
@@ -37,6 +35,19 @@ pub async fn options(cluster: &str) -> Result<prometheus::Options> {
     })
 }
 
+/// What a Prometheus starts with that knows all rules of a cluster, and leaves evaluating them to others.
+///
+/// # Errors
+/// In the words of `rules.py`.
+pub async fn resting(cluster: &str) -> Result<prometheus::Options> {
+    let mut options = options(cluster).await?;
+    options.rules = rendered(cluster).await?;
+    for (_, rules) in &mut options.rules {
+        *rules = rules.replace("interval: 1m", "interval: 365d");
+    }
+    Ok(options)
+}
+
 /// Alert Manager's definition, for a workspace of one's own.
 ///
 /// # Errors
@@ -45,6 +56,17 @@ pub async fn definition(people: &str, programs: &str) -> Result<String> {
     let people = format!("AlarmTopicArn={people}");
     let programs = format!("GpuEventsTopicArn={programs}");
     script(&["alertmanager", "--set", &people, "--set", &programs]).await
+}
+
+/// The files, by their names.
+async fn rendered(cluster: &str) -> Result<Vec<(String, String)>> {
+    let cluster = format!("ClusterName={cluster}");
+    let mut rules = Vec::new();
+    for package in ["health", "efficiency"] {
+        let file = script(&["render", package, "--set", &cluster]).await?;
+        rules.push((format!("{package}.rules.yml"), file));
+    }
+    Ok(rules)
 }
 
 async fn script(words: &[&str]) -> Result<String> {
