@@ -1,5 +1,7 @@
 // Lines over time. uPlot draws them, as it does in Grafana.
 
+const POWERS_OF_TWO = Array.from({ length: 60 }, (_, power) => 2 ** power);
+
 export function element(tag, classes = "", text = "") {
   const made = document.createElement(tag);
   made.className = classes;
@@ -12,7 +14,7 @@ export function element(tag, classes = "", text = "") {
 //   times    seconds, rising
 //   series   label, values (null: nothing), colour, fill (opacity), axis ("left" or "right")
 //   stacked  each series stands on those before it
-//   axes     for "left" and "right": min, max, label, format
+//   axes     for "left" and "right": min, max, label, format, base (1024: ticks at powers of two)
 //   lines    across the chart: value, label, colour, dashed, whether the axis has to reach it
 export function chart(box, { range, times, series, stacked, axes, lines = [], height }) {
   const style = getComputedStyle(document.documentElement);
@@ -33,7 +35,7 @@ export function chart(box, { range, times, series, stacked, axes, lines = [], he
     height,
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
     cursor: { y: false, points: { size: 5 }, drag: { setScale: false } },
-    legend: { show: true },
+    legend: { markers: { width: 0, fill: (_, index) => series[index - 1]?.colour } },
     scales,
     axes: [
       { stroke: text, font, grid: { stroke: grid, width: 1 }, ticks: { show: false }, size: 26, values: hours },
@@ -46,11 +48,12 @@ export function chart(box, { range, times, series, stacked, axes, lines = [], he
         ticks: { show: false },
         size: widest,
         space: 36,
+        incrs: axes[side].base === 1024 ? POWERS_OF_TWO : undefined,
         values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : axes[side].format(tick))),
       })),
     ],
     series: [
-      { value: (_, at) => (at ? new Date(at * 1000).toISOString().slice(11, 19) : "") },
+      { value: (_, at) => (at ? clock(at, true) : "") },
       ...series.map(({ label, colour, fill, axis = "left" }) => ({
         label,
         scale: axis,
@@ -70,9 +73,6 @@ export function chart(box, { range, times, series, stacked, axes, lines = [], he
     box.append(element("span", `unit ${side}`, axes[side].label));
   }
   new uPlot(options, [times, ...values], box);
-  if (!series.length) {
-    box.append(element("p", "nothing", "No data"));
-  }
 }
 
 // What uPlot holds after it has drawn, for whoever reads the page without eyes.
@@ -119,7 +119,11 @@ function alone(plot, index) {
 
 function hours(_, ticks) {
   const short = ticks.length > 1 && ticks[1] - ticks[0] < 60;
-  return ticks.map((tick) => new Date(tick * 1000).toISOString().slice(11, short ? 19 : 16));
+  return ticks.map((tick) => clock(tick, short));
+}
+
+export function clock(seconds, exact) {
+  return new Date(seconds * 1000).toISOString().slice(11, exact ? 19 : 16);
 }
 
 function widest(_, labels) {

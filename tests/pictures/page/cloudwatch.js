@@ -69,7 +69,12 @@ async function lines(properties, range, height) {
       values: times.map((at) => found[index].get(at) ?? null),
     })),
   };
-  return (inside) => chart(inside, data);
+  return (inside) => {
+    chart(inside, data);
+    if (data.series.every(({ values }) => values.every((value) => value === null))) {
+      inside.append(element("p", "nothing", "No data available. Try adjusting the dashboard time range."));
+    }
+  };
 }
 
 // `.` repeats one field of the row above, `...` all that are left.

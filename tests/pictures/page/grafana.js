@@ -1,7 +1,7 @@
 // Grafana's panels, of what the dashboards here have: stat, timeseries, state-timeline, table, row.
 
-import { chart, element } from "./chart.js";
-import { format } from "./units.js";
+import { chart, clock, element } from "./chart.js";
+import { base, format } from "./units.js";
 
 const ROW_PIXELS = 30;
 const GAP_PIXELS = 8;
@@ -122,7 +122,7 @@ async function timeseries(panel, context) {
     range: context.range,
     times,
     stacked: custom.stacking.mode === "normal",
-    axes: { left: { min, max, format: (value) => format(value, unit, decimals) } },
+    axes: { left: { min, max, format: (value) => format(value, unit, decimals), base: base(unit) } },
     lines,
     height: context.height - 66,
     series: series.map(({ name, points }, index) => {
@@ -135,7 +135,11 @@ async function timeseries(panel, context) {
       };
     }),
   };
-  return (inside) => chart(inside, data);
+  return (inside) => (series.length ? chart(inside, data) : nothing(inside));
+}
+
+function nothing(inside) {
+  inside.append(element("p", "nothing", "No data"));
 }
 
 // A row for each series, coloured while there is a value.
@@ -157,12 +161,14 @@ async function timeline(panel, context) {
     }
     return [element("span", "", name), bar];
   });
-  return (inside) => {
-    inside.append(...rows.flat());
-    if (!rows.length) {
-      inside.append(element("p", "nothing", "No data"));
-    }
-  };
+  const axis = element("div", "axis");
+  const every = STEPS.find((step) => step >= (to - from) / 13);
+  for (let at = Math.ceil(from / every) * every; at < to; at += every) {
+    const tick = element("span", "", clock(at));
+    tick.style.left = share(at - from);
+    axis.append(tick);
+  }
+  return (inside) => (rows.length ? inside.append(...rows.flat(), element("span"), axis) : nothing(inside));
 }
 
 // Runs of one value without a gap.
@@ -198,7 +204,8 @@ async function table(panel, context) {
   const sorted = [...rows.values()].sort((a, b) => (desc ? -1 : 1) * compared(a[by], b[by]));
 
   const head = element("tr");
-  head.append(...columns.map(({ title }) => element("th", "", title)));
+  const isNumber = (name) => sorted.every((row) => typeof row[name] === "number");
+  head.append(...columns.map(({ name, title }) => element("th", isNumber(name) ? "number" : "", title)));
   const body = sorted.map((row) => {
     const line = element("tr");
     line.append(...columns.map((column) => cell(column, row[column.name])));
@@ -206,7 +213,7 @@ async function table(panel, context) {
   });
   const made = element("table");
   made.append(head, ...body);
-  return (inside) => inside.append(sorted.length ? made : element("p", "nothing", "No data"));
+  return (inside) => (sorted.length ? inside.append(made) : nothing(inside));
 }
 
 function compared(a, b) {
@@ -222,7 +229,7 @@ function column({ fieldConfig }, name) {
 function cell({ title, unit, decimals, min, max, mappings, links, "custom.cellOptions": options }, value) {
   const mapped = mappings?.[0].options[value];
   const text = mapped?.text ?? (typeof value === "number" ? format(value, unit, decimals) : (value ?? ""));
-  const made = element("td", typeof value === "number" && !mapped ? "number" : "");
+  const made = element("td", typeof value === "number" ? "number" : "");
   made.dataset.value = value ?? "";
   made.dataset.column = title;
   if (links) {

@@ -33,6 +33,11 @@ export function format(value, unit = "none", decimals) {
   return FORMATS[unit](value, decimals);
 }
 
+// What ticks are multiples of.
+export function base(unit) {
+  return unit === "bytes" || unit === "mbytes" ? 1024 : 10;
+}
+
 function plain(value, decimals) {
   // Three digits that count, and no zeros behind them.
   const shown = decimals ?? Math.max(0, Math.min(3, 2 - Math.floor(Math.log10(Math.abs(value) || 1))));

@@ -5,6 +5,7 @@
 //! the sources that Grafana and CloudWatch would ask. uPlot is kept in `page/uplot` and not fetched:
 //! npm is 400 Debian packages, and uPlot 54 kB.
 
+mod aws;
 mod browser;
 mod page;
 mod past;

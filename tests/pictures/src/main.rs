@@ -5,17 +5,17 @@ use std::fs;
 use pictures::{Browser, Past, Theme};
 use testkit::project::repository;
 
-/// The dashboards' `time`: three hours.
-const MINUTES: i64 = 180;
+/// The dashboards' three hours, and what rates look back on before them.
+const MINUTES: i64 = 180 + 10;
 
-/// File, dashboard, and what is chosen in its lists.
-const PICTURES: [(&str, &str, &str); 6] = [
-    ("cloudwatch", "cloudwatch", ""),
-    ("cluster", "gpu-cluster", ""),
-    ("health", "gpu-health", ""),
-    ("efficiency", "gpu-efficiency", ""),
-    ("node", "gpu-node", "&var-node=i-00000000000000003"),
-    ("pipeline", "gpu-pipeline", ""),
+/// File, dashboard, how many minutes of it, and what is chosen in its lists.
+const PICTURES: [(&str, &str, i64, &str); 6] = [
+    ("cloudwatch", "cloudwatch", 180, ""),
+    ("cluster", "gpu-cluster", 180, ""),
+    ("health", "gpu-health", 180, ""),
+    ("efficiency", "gpu-efficiency", 180, ""),
+    ("node", "gpu-node", 30, "&var-node=i-00000000000000002"),
+    ("pipeline", "gpu-pipeline", 180, ""),
 ];
 
 #[tokio::main]
@@ -25,13 +25,12 @@ async fn main() -> anyhow::Result<()> {
     fs::create_dir_all(&folder)?;
     let past = Past::live(MINUTES).await?;
     let page = past.page().await?;
-    for (name, id, chosen) in PICTURES {
+    let to = past.span.1;
+    for (name, id, minutes, chosen) in PICTURES {
+        let from = to - minutes * 60;
         for theme in [Theme::Light, Theme::Dark] {
-            let url = format!(
-                "{}?dashboard={id}{chosen}&theme={theme}&to={}",
-                page.url(),
-                past.span.1
-            );
+            let url = page.url();
+            let url = format!("{url}?dashboard={id}&theme={theme}&from={from}&to={to}{chosen}");
             let file = folder.join(format!("{name}-{theme}.png"));
             browser.picture(&url, &file).await?;
         }

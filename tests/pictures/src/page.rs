@@ -13,8 +13,9 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 use testkit::account::Account;
 use testkit::doubles::server::Server;
-use testkit::lambda::REGION;
 use testkit::project::repository;
+
+use crate::aws;
 
 /// What the page is made of, and what each file is.
 const FILES: [(&str, &str); 9] = [
@@ -119,7 +120,7 @@ impl Page {
                 get(move || async { with_type("application/json", page) }),
             )
             .route("/prometheus/{*path}", get(prometheus))
-            .route("/aws/{operation}", post(aws))
+            .route("/aws/{operation}", post(from_aws))
             .route("/", get(|| file(Path("index.html".to_owned()))))
             .route("/{*path}", get(file))
             .with_state(Arc::new(sources));
@@ -162,37 +163,20 @@ async fn prometheus(
 }
 
 /// What AWS's own services publish is in the account, what the function publishes in CloudWatch.
-async fn aws(
+async fn from_aws(
     State(sources): State<Arc<Sources>>,
     Path(operation): Path<String>,
     body: String,
 ) -> Response {
     let is_log = operation.contains("Query");
-    let (target, service) = if is_log {
-        ("Logs_20140328", "logs")
-    } else {
-        ("GraniteServiceVersion20100801", "monitoring")
-    };
     let is_account = is_log || body.contains(r#""Namespace":"AWS/"#);
     let url = if is_account {
         &sources.account
     } else {
         &sources.cloudwatch
     };
-    // Neither recomputes a signature; both want to see for which service it is.
-    let signed = format!(
-        "AWS4-HMAC-SHA256 Credential=123456789012/20260101/{REGION}/{service}/aws4_request, \
-         SignedHeaders=host, Signature={}",
-        "0".repeat(64)
-    );
-    let request = reqwest::Client::new()
-        .post(url)
-        .header("x-amz-target", format!("{target}.{operation}"))
-        .header("x-amz-date", "20260101T000000Z")
-        .header("authorization", signed)
-        .header(CONTENT_TYPE, "application/x-amz-json-1.0")
-        .body(body);
-    passed_on(request).await
+    let service = if is_log { aws::LOGS } else { aws::CLOUDWATCH };
+    passed_on(aws::request(url, service, &operation, body)).await
 }
 
 async fn passed_on(request: reqwest::RequestBuilder) -> Response {

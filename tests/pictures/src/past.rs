@@ -4,7 +4,7 @@
 mod fleet;
 mod rules;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
@@ -16,9 +16,12 @@ use testkit::world::{CLUSTER, STACK, put_stack};
 
 use self::fleet::Fleet;
 use self::rules::Rules;
+use crate::aws;
 use crate::page::{Dashboard, Page, Sources};
 
 const MINUTE: i64 = 60;
+
+const FUNCTION: &str = "pcluster-infra-dcgm-to-cloudwatch";
 
 /// An account and a workspace that hold the past, and get nothing more.
 #[derive(Debug)]
@@ -29,6 +32,7 @@ pub struct Past {
     pub prometheus: Prometheus,
     /// From when on, and until when, in seconds since 1970.
     pub span: (i64, i64),
+    client: reqwest::Client,
 }
 
 impl Past {
@@ -47,6 +51,7 @@ impl Past {
             account,
             prometheus,
             span,
+            client: reqwest::Client::new(),
         };
         past.remember().await?;
         Ok(past)
@@ -89,24 +94,40 @@ impl Past {
         Ok(())
     }
 
-    /// The function's run for one minute.
+    /// The function's run for one minute, and what Lambda would have counted of it then.
     async fn publish(&self, minute: i64) -> anyhow::Result<()> {
         let rfc3339 = |at| testkit::pipeline::rfc3339(time(at));
         let event = json!({"start": rfc3339(minute), "end": rfc3339(minute + MINUTE)});
-        let function = format!("{STACK}-dcgm-to-cloudwatch");
         let url = self.account.ministack.url();
-        let url = format!("{url}/2015-03-31/functions/{function}/invocations");
-        let reply = reqwest::Client::new()
-            .post(url)
+        let invoke = format!("{url}/2015-03-31/functions/{FUNCTION}/invocations");
+        let began = Instant::now();
+        let reply = self
+            .client
+            .post(invoke)
             .body(event.to_string())
             .send()
             .await?;
+        let millis = began.elapsed().as_secs_f64() * 1000.0;
         let failed = reply.headers().contains_key("x-amz-function-error");
         let reply = reply.text().await?;
         let log = || self.account.ministack.log();
         ensure!(!failed, "{reply}\n{}", log());
         let reply: Value = serde_json::from_str(&reply).with_context(log)?;
         ensure!(reply["complete"] == true, "{reply}");
+
+        let counted = [
+            ("Invocations", 1.0),
+            ("Errors", 0.0),
+            ("Throttles", 0.0),
+            ("Duration", millis),
+        ];
+        let counted = counted.map(|(name, value)| {
+            let dimensions = [json!({"Name": "FunctionName", "Value": FUNCTION})];
+            json!({"MetricName": name, "Dimensions": dimensions, "Timestamp": minute, "Value": value})
+        });
+        let metrics = json!({"Namespace": "AWS/Lambda", "MetricData": counted}).to_string();
+        let put = aws::request(&url, aws::CLOUDWATCH, "PutMetricData", metrics);
+        put.send().await?.error_for_status()?;
         Ok(())
     }
 }

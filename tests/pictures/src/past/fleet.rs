@@ -22,6 +22,18 @@ const IDLE_MINUTES: f64 = 75.0;
 const HOT: (u32, u32) = (3, 5);
 const HOT_MINUTES: (f64, f64) = (100.0, 65.0);
 
+/// Little things of a GPU that are no fault yet, so much a minute, since so many minutes before the end.
+const COUNTS: [(&str, (u32, u32), f64, f64); 3] = [
+    ("DCGM_FI_DEV_PCIE_REPLAY_COUNTER", (1, 6), 3.0, 50.0),
+    ("DCGM_FI_DEV_CORRECTABLE_REMAPPED_ROWS", (4, 7), 0.05, 120.0),
+    (
+        "DCGM_FI_DEV_NVLINK_CRC_FLIT_ERROR_COUNT_TOTAL",
+        (5, 1),
+        40.0,
+        140.0,
+    ),
+];
+
 /// A GPU that has fallen off the bus so many minutes before the end.
 const LOST: (u32, u32) = (2, 3);
 const LOST_MINUTES: f64 = 9.0;
@@ -105,10 +117,17 @@ impl Fleet {
     fn reading(&self, node: &Node, series: &Series, field: Field, time: SystemTime) -> f64 {
         let healthy = node.load(series, field, time);
         let left = self.minutes_left(time);
+        let of = (node.index, series.gpu);
         let is_idle = node.index == IDLE_NODE && left <= IDLE_MINUTES;
         let (since, until) = HOT_MINUTES;
-        let is_hot = (node.index, series.gpu) == HOT && left <= since;
+        let is_hot = of == HOT && left <= since;
         let is_hot_now = is_hot && left > until;
+        if let Some((_, _, growth, since)) = COUNTS
+            .iter()
+            .find(|(name, counted, ..)| *name == field.name && *counted == of)
+        {
+            return ((since - left).max(0.0) * growth).floor();
+        }
         match field.name {
             "DCGM_FI_DEV_THERMAL_VIOLATION" if is_hot => {
                 // A third of the time, in nanoseconds.

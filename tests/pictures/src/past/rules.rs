@@ -107,7 +107,9 @@ impl Rules {
             for ended in self.recorded[number].difference(&recorded) {
                 add(&mut request, ended, time, f64::from_bits(STALE));
             }
-            request.send(&self.prometheus).await?;
+            if !recorded.is_empty() || !self.recorded[number].is_empty() {
+                request.send(&self.prometheus).await?;
+            }
             self.recorded[number] = recorded;
         }
         Ok(())
