@@ -159,16 +159,22 @@ async function timeline(panel, context) {
       block.dataset.stretch = JSON.stringify([start, end, value]);
       bar.append(block);
     }
-    return [element("span", "", name), bar];
+    const row = element("div", "line");
+    row.append(element("span", "", name), bar);
+    return row;
   });
-  const axis = element("div", "axis");
+  const [axis, ticks] = [element("div", "line axis"), element("div", "bar")];
+  axis.append(element("span"), ticks);
   const every = STEPS.find((step) => step >= (to - from) / 13);
   for (let at = Math.ceil(from / every) * every; at < to; at += every) {
     const tick = element("span", "", clock(at));
     tick.style.left = share(at - from);
-    axis.append(tick);
+    ticks.append(tick);
   }
-  return (inside) => (rows.length ? inside.append(...rows.flat(), element("span"), axis) : nothing(inside));
+  return (inside) => {
+    inside.style.gridTemplateRows = `repeat(${rows.length}, minmax(16px, 1fr)) 18px`;
+    rows.length ? inside.append(...rows, axis) : nothing(inside);
+  };
 }
 
 // Runs of one value without a gap.
