@@ -9,6 +9,7 @@
 mod aws;
 mod clock;
 mod documents;
+mod keep;
 mod live;
 mod parts;
 mod picture;
@@ -44,13 +45,15 @@ rules and a real Alertmanager tell it to a queue. The stack is updated and delet
 in CloudWatch is compared with what the nodes served.
 
 Takes about two and a half minutes. Everything is stopped and deleted at the end, and on Ctrl-C.
+With DEMO_KEEP=1 all of it goes on at the end, with a page of the dashboards, until Ctrl-C.
 
 Usage: demo [--help]    (`make demo` installs and builds what it needs, then runs it)
 
 Exit code:   0 every number agrees    1 one does not, or something failed    2 wrong usage
              130, 143 stopped by Ctrl-C or SIGTERM
 
-Environment: NO_COLOR       no colours
+Environment: DEMO_KEEP      1: keeps the stack and all around it running
+             NO_COLOR       no colours
              BOOTSTRAP_DIR  where the built functions lie; else target/lambda
 ";
 
@@ -97,8 +100,9 @@ fn run(screen: &Screen) -> ExitCode {
 async fn tell_unless_stopped(screen: &Screen) -> anyhow::Result<End> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let keep = std::env::var_os("DEMO_KEEP").is_some_and(|value| value == "1");
     tokio::select! {
-        agrees = story::tell(screen) => Ok(End::Told { agrees: agrees? }),
+        agrees = story::tell(screen, keep) => Ok(End::Told { agrees: agrees? }),
         _ = interrupt.recv() => Ok(End::Stopped { code: 130 }),
         _ = terminate.recv() => Ok(End::Stopped { code: 143 }),
     }

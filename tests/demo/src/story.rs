@@ -6,7 +6,7 @@ use testkit::world::CLUSTER;
 use tokio::{time::Instant, try_join};
 
 use crate::{
-    documents,
+    documents, keep,
     live::{self, BROKEN_GPU, BROKEN_NODE, broken_gpu},
     parts,
     picture::{self, Chart},
@@ -16,8 +16,9 @@ use crate::{
     served, sick, stack, verdict,
 };
 
-/// The demo, from the start of its parts to their end; whether all numbers agree.
-pub(crate) async fn tell(screen: &Screen) -> anyhow::Result<bool> {
+/// The demo, from the start of its parts to their end; whether all numbers agree. With `keep` there
+/// is no end.
+pub(crate) async fn tell(screen: &Screen, keep: bool) -> anyhow::Result<bool> {
     screen.say(
         "GPU metrics from the nodes to CloudWatch and Grafana, on this machine, without AWS.",
     )?;
@@ -33,7 +34,9 @@ pub(crate) async fn tell(screen: &Screen) -> anyhow::Result<bool> {
     let (live, scheduled) = live::await_schedule(&world, created, screen).await?;
     let (all, by_hand) = live::publish_what_was_before(&world, live, screen).await?;
     let is_told = sick::tell(&world, screen).await?;
-    stack::delete(account, screen).await?;
+    if !keep {
+        stack::delete(account, screen).await?;
+    }
 
     screen.heading("What the AWS CLI reads in CloudWatch")?;
     documents::list_metrics(account, &namespace, screen).await?;
@@ -63,8 +66,18 @@ pub(crate) async fn tell(screen: &Screen) -> anyhow::Result<bool> {
         & verdict::dropped(not_a_number, &by_hand, &scheduled, screen)?
         & verdict::signatures(&account.amp, screen)?
         & verdict::complete(&by_hand, &scheduled, screen)?;
+    tell_limits(screen)?;
+    screen.say("")?;
+    screen.say(if agrees {
+        "Every number agrees."
+    } else {
+        "Not everything agrees: see the lines marked ✗."
+    })?;
+    if keep {
+        keep::offer(&world, screen).await?;
+    }
     drop(world);
-    conclude(agrees, screen)?;
+    screen.say("Everything is stopped and deleted.")?;
     Ok(agrees)
 }
 
@@ -114,17 +127,11 @@ fn charts(node: &DcgmExporter) -> [Chart; 4] {
     ]
 }
 
-fn conclude(agrees: bool, screen: &Screen) -> anyhow::Result<()> {
+fn tell_limits(screen: &Screen) -> anyhow::Result<()> {
     screen.heading("What this does not prove")?;
     screen.note("Nothing went to AWS: its IAM, its quotas and its delays are not in this.")?;
     screen
         .note("MiniStack makes no AMP and no AMG workspace: the stack was given existing ones.")?;
     screen.note("CloudWatch may interpolate percentiles; here they are the nearest rank.")?;
-    screen.say("")?;
-    screen.say(if agrees {
-        "Every number agrees. Everything is stopped and deleted."
-    } else {
-        "Not everything agrees: see the lines marked ✗. Everything is stopped and deleted."
-    })?;
     Ok(())
 }

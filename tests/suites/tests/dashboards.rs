@@ -14,6 +14,7 @@ use std::time::Duration;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::Regex;
 use serde_json::{Value, json};
+use suites::grafana::{filled, interpolated, panels, targets};
 use testkit::doubles::amp_gateway::{AmpGateway, Options};
 use testkit::doubles::dcgm_exporter::{DcgmExporter, Node, Release};
 use testkit::doubles::sigv4::Credentials;
@@ -267,27 +268,6 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-/// A query with its variables filled in, and Grafana's own macro.
-fn filled(target: &Value, values: &BTreeMap<String, String>) -> String {
-    let rate_interval = match target["interval"].as_str() {
-        Some("1m") => "4m",
-        _ => "1m",
-    };
-    let query = target["expr"].as_str().unwrap();
-    interpolated(&query.replace("$__rate_interval", rate_interval), values)
-}
-
-fn interpolated(text: &str, values: &BTreeMap<String, String>) -> String {
-    let filled = values.iter().fold(text.to_owned(), |text, (name, value)| {
-        text.replace(&format!("${name}"), value)
-    });
-    assert!(
-        !filled.contains('$'),
-        "a variable without a value: {filled}"
-    );
-    filled
-}
-
 /// Names of series that rules record.
 fn recorded(query: &str) -> impl Iterator<Item = &str> {
     static NAME: LazyLock<Regex> =
@@ -328,14 +308,6 @@ fn dashboards() -> BTreeMap<String, Value> {
         (name, content)
     });
     dashboards.collect()
-}
-
-fn panels(dashboard: &Value) -> Vec<Value> {
-    dashboard["panels"].as_array().unwrap().clone()
-}
-
-fn targets(panel: &Value) -> Vec<Value> {
-    panel["targets"].as_array().cloned().unwrap_or_default()
 }
 
 /// The variables that are queries.

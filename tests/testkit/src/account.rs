@@ -128,6 +128,20 @@ impl Account {
         command
     }
 
+    /// Writes a file that leads a shell which reads it to this account: `. <file>`.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn environment_file(&self) -> io::Result<String> {
+        let mut environment = self.ministack.environment();
+        environment.push(("AWS_ENDPOINT_URL_CLOUDWATCH", self.cloudwatch.url()));
+        let exports = environment
+            .iter()
+            .map(|(name, value)| format!("export {name}='{value}'\n"));
+        self.write("environment", exports.collect::<String>())?;
+        Ok(self.file("environment"))
+    }
+
     /// Runs one of make's targets and gives back what it printed.
     ///
     /// # Errors

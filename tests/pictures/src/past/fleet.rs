@@ -25,7 +25,12 @@ const HOT_MINUTES: (f64, f64) = (100.0, 65.0);
 /// Little things of a GPU that are no fault yet, so much a minute, since so many minutes before the end.
 const COUNTS: [(&str, (u32, u32), f64, f64); 3] = [
     ("DCGM_FI_DEV_PCIE_REPLAY_COUNTER", (1, 6), 3.0, 50.0),
-    ("DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS", (4, 7), 0.05, 120.0),
+    (
+        "DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS",
+        (4, 7),
+        0.05,
+        120.0,
+    ),
     (
         "DCGM_FI_DEV_NVLINK_CRC_FLIT_ERROR_COUNT_TOTAL",
         (5, 1),

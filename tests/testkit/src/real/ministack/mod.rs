@@ -116,12 +116,19 @@ impl MiniStack {
         let mut command = Command::new(program);
         command
             .env_clear()
-            .envs(account_environment(self.port))
-            .env("AWS_CONFIG_FILE", self.folder.path().join(CLI_CONFIG))
-            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+            .envs(self.environment())
             .current_dir(&self.folder)
             .stdin(Stdio::null());
         command
+    }
+
+    /// What leads the AWS CLI here.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        let config = self.folder.path().join(CLI_CONFIG).display().to_string();
+        let mut environment = account_environment(self.port);
+        environment.push(("AWS_CONFIG_FILE", config));
+        environment.push(("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()));
+        environment
     }
 
     /// Runs the AWS CLI and gives back what it printed, parsed where it is JSON.
