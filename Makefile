@@ -43,7 +43,7 @@ $(VENV)/bin/prometheus: $(PROMETHEUS_INSTALL) | $(VENV)/.demo
 	@$(PROMETHEUS_INSTALL) $(@D)
 	@touch $@
 
-# Only these two install anything system-wide.
+# Only these install anything system-wide.
 .PHONY: demo-packages
 demo-packages:
 	@$(apt); $(demo-needs); install_missing
@@ -51,6 +51,10 @@ demo-packages:
 .PHONY: test-packages
 test-packages:
 	@$(apt); $(demo-needs); $(test-needs); install_missing
+
+.PHONY: pictures-packages
+pictures-packages:
+	@$(apt); $(pictures-needs); install_missing
 
 # need WHY "PACKAGES" TEST…: the test succeeds where the packages are not missing.
 demo-needs = \
@@ -60,7 +64,10 @@ test-needs = \
 	need "checks the shell scripts" "shellcheck" type shellcheck; \
 	need "checks the systemd units of the nodes" "systemd" type systemd-analyze; \
 	need "tries the package sources of the nodes" "gpg gpg-agent dnf rpm createrepo-c" \
-		type gpg gpg-agent dnf rpmbuild createrepo_c
+		type gpg gpg-agent dnf rpmbuild createrepo_c; \
+	need "draws the dashboards" "chromium-headless-shell fonts-inter" \
+		bash -c "type chromium-headless-shell || type chromium || type google-chrome"
+pictures-needs = need "makes the pictures small" "pngquant" type pngquant
 
 # Installs missing Debian packages and says why; with APT=no, or without root, says how to install them.
 apt = missing=""; \
@@ -113,7 +120,7 @@ build: tools ## Builds both functions to target/lambda/<name>/bootstrap [ARCH=x8
 
 # The functions as cargo builds them fastest; `make test` runs those that are deployed.
 .PHONY: demo
-demo: demo-tools ## Deploys the stack on this machine and shows it at work; no AWS account needed [APT=no]
+demo: demo-tools ## Deploys the stack on this machine and shows it at work; no AWS account needed [APT=no DEMO_KEEP=1]
 	@cargo build --locked --package demo --bin demo $(foreach name,$(FUNCTIONS),--package $(name) --bin $(name))
 	@for name in $(FUNCTIONS); do install -D "target/debug/$$name" "target/demo/$$name/bootstrap"; done
 	@BOOTSTRAP_DIR=target/demo target/debug/demo
@@ -135,6 +142,12 @@ bench: build-here ## Measures the function from 2 to 10,000 nodes, beside the da
 	@cargo run --quiet --profile bench --locked --package bench -- \
 		$(or $(BENCH),--python target/bench-venv/bin/python --write docs/performance.md --json target/bench.json)
 	@$(if $(BENCH),,target/bench-venv/bin/python tests/bench/plot.py target/bench.json docs/performance.png)
+
+# Three hours of a simulated cluster, minute by minute.
+.PHONY: pictures
+pictures: build-here pictures-packages ## Draws the dashboards to docs/img, as a person sees them [APT=no]
+	@cargo run --quiet --locked --package pictures
+	@pngquant --force --ext .png --strip --speed 1 docs/img/*.png
 
 FUZZ_SECONDS ?= 600
 .PHONY: fuzz
