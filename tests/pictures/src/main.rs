@@ -14,7 +14,7 @@ const PICTURES: [(&str, &str, i64, &str); 6] = [
     ("cluster", "gpu-cluster", 180, ""),
     ("health", "gpu-health", 180, ""),
     ("efficiency", "gpu-efficiency", 180, ""),
-    ("node", "gpu-node", 30, "&var-node=i-00000000000000002"),
+    ("node", "gpu-node", 20, "&var-node=i-00000000000000002"),
     ("pipeline", "gpu-pipeline", 180, ""),
 ];
 
