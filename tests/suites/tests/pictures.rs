@@ -397,11 +397,8 @@ impl Reader<'_> {
 
     /// The rows of a table.
     async fn rows(&self, panel: &Value) -> BTreeSet<BTreeMap<String, String>> {
-        let organized = panel["transformations"].as_array().unwrap().iter();
-        let organized = organized
-            .filter(|one| one["id"] == "organize")
-            .last()
-            .unwrap();
+        let mut transformations = panel["transformations"].as_array().unwrap().iter();
+        let organized = transformations.find(|one| one["id"] == "organize").unwrap();
         let is_shown = |name: &str| organized["options"]["excludeByName"][name] != true;
         let targets = targets(panel);
         let mut rows: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
