@@ -559,6 +559,9 @@ async fn a_refused_datum_costs_itself_and_not_its_batch() -> Result<()> {
     let function = pipeline.function(&[]).await?;
     let reply = function.invoke(scheduled(first)?).await?.reply()?;
     assert_eq!(reply["dropped"], json!({"refusedByCloudWatch": 8}));
+    // Halved, each of the two is found among 103 datums by two requests for each of seven steps.
+    let requests = pipeline.cloudwatch.requests().len();
+    assert!(requests <= 1 + 2 * 2 * 7, "{requests}");
     let mut wanted = expected(&nodes, first);
     wanted.retain(|(metric, dimensions, _), _| !is_refused(metric, dimensions.get("GPU")));
     assert_eq!(published(&pipeline.cloudwatch.datums()), wanted);
