@@ -40,7 +40,7 @@ pub(crate) struct Passage {
     pub(crate) line: usize,
     /// Their words, code between backticks.
     pub(crate) cells: Vec<String>,
-    /// Code, and addresses outside the repository.
+    /// Code, pictures, and addresses outside the repository.
     pub(crate) names: BTreeSet<String>,
 }
 
@@ -101,6 +101,7 @@ impl Document {
                     }
                     section.links.push(dest_url.into_string());
                 }
+                Event::Html(html) => section.show(&html),
                 Event::Text(text) if in_block => {
                     section.blocks.last_mut().unwrap().text += &text;
                 }
@@ -160,6 +161,18 @@ impl Section {
                 self.prose.cells.push(String::new());
             }
             &mut self.prose
+        }
+    }
+
+    /// Pictures, of which GitHub takes one for each colour scheme in HTML only.
+    fn show(&mut self, html: &str) {
+        let parts: Vec<_> = html.split('"').collect();
+        for pair in parts.windows(2) {
+            if pair[0].ends_with("src=") || pair[0].ends_with("srcset=") {
+                let (_, file) = pair[1].rsplit_once('/').unwrap();
+                self.passage(false).names.insert(file.to_owned());
+                self.links.push(pair[1].to_owned());
+            }
         }
     }
 
