@@ -18,15 +18,28 @@ const TIME: u8 = 0xc1;
 /// A float of 64 bits follows.
 const FLOAT: u8 = 0xfb;
 
+/// Names of members, each with the head of a short text: its length.
+const NAMESPACE: &[u8; 10] = b"\x69Namespace";
+const METRIC_DATA: &[u8; 11] = b"\x6aMetricData";
+const METRIC_NAME: &[u8; 11] = b"\x6aMetricName";
+const DIMENSIONS: &[u8; 11] = b"\x6aDimensions";
+const NAME: &[u8; 5] = b"\x64Name";
+const VALUE: &[u8; 6] = b"\x65Value";
+const TIMESTAMP: &[u8; 10] = b"\x69Timestamp";
+const VALUES: &[u8; 7] = b"\x66Values";
+const COUNTS: &[u8; 7] = b"\x66Counts";
+const UNIT: &[u8; 5] = b"\x64Unit";
+const STORAGE_RESOLUTION: &[u8; 18] = b"\x71StorageResolution";
+
 /// The body of one request.
 pub(super) fn body(namespace: &str, datums: &[Datum<'_>]) -> Vec<u8> {
     const AROUND: usize = 64;
     let size = AROUND + namespace.len() + datums.iter().map(Datum::size).sum::<usize>();
     let mut body = Vec::with_capacity(size);
     body.push(MAP);
-    text(&mut body, "Namespace");
+    body.extend_from_slice(NAMESPACE);
     text(&mut body, namespace);
-    text(&mut body, "MetricData");
+    body.extend_from_slice(METRIC_DATA);
     head(&mut body, ARRAY, datums.len());
     for datum in datums {
         write(&mut body, datum);
@@ -37,38 +50,38 @@ pub(super) fn body(namespace: &str, datums: &[Datum<'_>]) -> Vec<u8> {
 
 fn write(body: &mut Vec<u8>, datum: &Datum<'_>) {
     body.push(MAP);
-    text(body, "MetricName");
+    body.extend_from_slice(METRIC_NAME);
     text(body, datum.metric);
     let count = dimensions(datum.subject).count();
     if count > 0 {
-        text(body, "Dimensions");
+        body.extend_from_slice(DIMENSIONS);
         head(body, ARRAY, count);
         for (name, value) in dimensions(datum.subject) {
             body.push(MAP);
-            text(body, "Name");
+            body.extend_from_slice(NAME);
             text(body, name);
-            text(body, "Value");
+            body.extend_from_slice(VALUE);
             text(body, value);
             body.push(END);
         }
     }
-    text(body, "Timestamp");
+    body.extend_from_slice(TIMESTAMP);
     body.push(TIME);
     float(body, datum.period.start as f64);
-    text(body, "Values");
+    body.extend_from_slice(VALUES);
     head(body, ARRAY, datum.values.len());
     for (value, _) in &datum.values {
         float(body, *value);
     }
-    text(body, "Counts");
+    body.extend_from_slice(COUNTS);
     head(body, ARRAY, datum.values.len());
     for (_, count) in &datum.values {
         float(body, f64::from(*count));
     }
-    text(body, "Unit");
+    body.extend_from_slice(UNIT);
     text(body, datum.unit.name());
     if let Some(seconds) = datum.storage_resolution() {
-        text(body, "StorageResolution");
+        body.extend_from_slice(STORAGE_RESOLUTION);
         head(body, UNSIGNED, seconds as usize);
     }
     body.push(END);

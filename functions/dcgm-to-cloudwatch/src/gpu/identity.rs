@@ -4,6 +4,7 @@
 //! the UUID shows that it is one GPU all the same ([`Fleet::aliases`]).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::dropped::DropReason;
 
@@ -34,8 +35,8 @@ pub(crate) struct Gpu {
 pub(crate) struct Fleet {
     labels: Vec<String>,
     is_publishable: fn(&str) -> bool,
-    gpus: Vec<Gpu>,
-    numbers: HashMap<Gpu, u32>,
+    gpus: Vec<Arc<Gpu>>,
+    numbers: HashMap<Arc<Gpu>, u32>,
     instances: HashMap<String, u32>,
     instance_of: Vec<u32>,
     /// By instance and index: the first number of each physical GPU.
@@ -43,13 +44,14 @@ pub(crate) struct Fleet {
     /// For each number, the first number of the same physical GPU.
     board_of: Vec<u32>,
     /// UUID of each number; empty if no series has one.
-    uuids: Vec<String>,
+    uuids: Vec<Arc<str>>,
     /// The first number with each UUID and MIG instance, and the first one with each UUID.
-    by_uuid: HashMap<(String, String), u32>,
-    board_by_uuid: HashMap<String, u32>,
+    by_uuid: HashMap<(Arc<str>, String), u32>,
+    board_by_uuid: HashMap<Arc<str>, u32>,
     /// Further numbers with the UUID and MIG instance of the first one.
     aliases: BTreeMap<u32, Vec<u32>>,
     scratch: Gpu,
+    no_uuid: Arc<str>,
 }
 
 impl Fleet {
@@ -75,6 +77,7 @@ impl Fleet {
             board_by_uuid: HashMap::new(),
             aliases: BTreeMap::new(),
             scratch: Gpu::default(),
+            no_uuid: "".into(),
         }
     }
 
@@ -120,7 +123,7 @@ impl Fleet {
             part.push_str(value);
         }
         let number = self.number_of_scratch();
-        if self.uuids[number as usize] != *uuid {
+        if *self.uuids[number as usize] != **uuid {
             self.learn_uuid(number, uuid);
         }
         Ok(number)
@@ -132,18 +135,24 @@ impl Fleet {
             return *number;
         }
         let number = u32::try_from(self.gpus.len()).expect("BUG: over 4 billion GPUs");
-        let instances = self.instances.len() as u32;
-        let instance = *self
-            .instances
-            .entry(self.scratch.instance_id.clone())
-            .or_insert(instances);
+        let gpu = Arc::new(self.scratch.clone());
+        let instance = self.number_of_instance(&gpu.instance_id);
         self.instance_of.push(instance);
-        let board = (instance, self.scratch.gpu.clone());
+        let board = (instance, gpu.gpu.clone());
         self.board_of
             .push(*self.boards.entry(board).or_insert(number));
-        self.uuids.push(String::new());
-        self.gpus.push(self.scratch.clone());
-        self.numbers.insert(self.scratch.clone(), number);
+        self.uuids.push(Arc::clone(&self.no_uuid));
+        self.gpus.push(Arc::clone(&gpu));
+        self.numbers.insert(gpu, number);
+        number
+    }
+
+    fn number_of_instance(&mut self, id: &str) -> u32 {
+        if let Some(number) = self.instances.get(id) {
+            return *number;
+        }
+        let number = self.instances.len() as u32;
+        self.instances.insert(id.to_owned(), number);
         number
     }
 
@@ -154,11 +163,12 @@ impl Fleet {
         if uuid.is_empty() || !known.is_empty() {
             return;
         }
-        known.push_str(uuid);
+        let uuid: Arc<str> = uuid.into();
+        known.clone_from(&uuid);
         let mig = self.gpus[number as usize].gpu_instance.clone();
-        let named = (uuid.to_owned(), mig);
+        let named = (Arc::clone(&uuid), mig);
         let first = *self.by_uuid.entry(named).or_insert(number);
-        let board = *self.board_by_uuid.entry(uuid.to_owned()).or_insert(number);
+        let board = *self.board_by_uuid.entry(uuid).or_insert(number);
         // Two indices on one node are two GPUs, whatever UUID a simulator or a broken driver reports.
         if self.instance_of(first) != self.instance_of(number) {
             self.aliases.entry(first).or_default().push(number);

@@ -34,7 +34,7 @@ pub(crate) struct Client {
     region: String,
     credentials: SharedCredentialsProvider,
     http: reqwest::Client,
-    budget: Budget,
+    pub(super) budget: Budget,
 }
 
 impl Client {

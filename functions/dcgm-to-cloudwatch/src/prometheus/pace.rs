@@ -16,7 +16,8 @@ const MAX_GROWTH: usize = 4;
 pub(crate) struct Budget {
     /// Bytes of one reply as it came over the wire.
     pub(crate) reply: usize,
-    /// Bytes of the one reply that is decompressed. 10,000 nodes are 35 MB a field and minute.
+    /// Bytes of one reply's JSON, of which a window is in memory, and of the labels known from it. 10,000 nodes are
+    /// 35 MB a field and minute.
     pub(crate) json: usize,
     /// Readings of all metrics. 10,000 nodes are 1.9 million a minute.
     pub(crate) readings: usize,

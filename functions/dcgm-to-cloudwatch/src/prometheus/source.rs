@@ -158,7 +158,9 @@ impl Source {
             })
             .buffer_unordered(QUERIES_AT_ONCE);
         let mut collector = Collector::new(range, &self.metrics);
-        let of = |is_counter| (Columns::new(fleet, is_counter), Known::new());
+        // Of the memory for one reply's JSON, of which little is there at a time.
+        let limit = self.client.budget.json / 2;
+        let of = |is_counter| (Columns::new(fleet, is_counter), Known::new(limit));
         let (mut gauges, mut counters) = (of(false), of(true));
         while let Some((index, reply)) = replies.try_next().await? {
             let metric = &self.metrics[index];

@@ -22,6 +22,8 @@ const METRIC: &[u8] = br#"{"metric":"#;
 const VALUES: &[u8] = br#"},"values":["#;
 /// For the same reason the only place of the name in labels.
 const NAME: &[u8] = br#""__name__":""#;
+/// Bytes of what is known about labels, besides their text, with room for what vectors and maps keep free.
+const ENTRY_BYTES: usize = 128;
 /// So many digits make a whole number that a float holds exactly.
 const EXACT_DIGITS: usize = 15;
 #[rustfmt::skip]
@@ -41,18 +43,20 @@ pub(crate) struct Known<T> {
     next: usize,
     /// Of the labels that were read last.
     values: Vec<String>,
+    /// Limit on the bytes of all this.
+    limit: usize,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
     /// Where its text begins, was parted by the name, and ends.
-    place: [usize; 3],
+    place: [u32; 3],
     meaning: T,
 }
 
 impl<T> Known<T> {
-    /// Nothing is known yet.
-    pub(crate) fn new() -> Self {
+    /// Nothing is known yet, and never more than about `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             texts: Vec::new(),
             entries: Vec::new(),
@@ -60,6 +64,7 @@ impl<T> Known<T> {
             hashes: RandomState::new(),
             next: 0,
             values: Vec::new(),
+            limit: limit.min(u32::MAX as usize),
         }
     }
 
@@ -84,13 +89,20 @@ impl<T> Known<T> {
             return Some(*index as usize);
         }
         matrix::read_labels(text, labels, &mut self.values).ok()?;
+        let bytes = self.texts.len() + text.len() + self.entries.len() * ENTRY_BYTES;
+        if bytes > self.limit {
+            self.texts.clear();
+            self.entries.clear();
+            self.by_hash.clear();
+        }
         let index = self.entries.len();
         let start = self.texts.len();
         parts
             .into_iter()
             .for_each(|part| self.texts.extend_from_slice(part));
+        let place = [start, start + parts[0].len(), self.texts.len()];
         self.entries.push(Entry {
-            place: [start, start + parts[0].len(), self.texts.len()],
+            place: place.map(|at| at as u32),
             meaning: meaning(&self.values),
         });
         self.by_hash.insert(hash, index as u32);
@@ -99,7 +111,7 @@ impl<T> Known<T> {
 
     fn is(&self, index: usize, [before, after]: [&[u8]; 2]) -> bool {
         self.entries.get(index).is_some_and(|entry| {
-            let [start, parted, end] = entry.place;
+            let [start, parted, end] = entry.place.map(|at| at as usize);
             self.texts[start..parted] == *before && self.texts[parted..end] == *after
         })
     }
@@ -128,10 +140,10 @@ fn read_by<T>(
     mut meaning: impl FnMut(&[String]) -> T,
     mut each: impl FnMut(&str, &T, &[Sample]),
 ) -> io::Result<Vec<String>> {
-    let name = labels.iter().position(|label| label == "__name__");
     let pattern = Pattern::new();
     let mut text = Window::new(answer, window);
     let mut samples = Vec::new();
+    let mut name = String::new();
     known.next = 0;
     let mut in_result = false;
     loop {
@@ -141,7 +153,10 @@ fn read_by<T>(
                 let parts = [series.before, series.after];
                 let entry = known.entry(parts, series.labels, labels, &mut meaning)?;
                 known.next = entry + 1;
-                each(series.name, &known.entries[entry].meaning, &samples);
+                if name.as_bytes() != series.name {
+                    name = valid_name(series.name)?;
+                }
+                each(&name, &known.entries[entry].meaning, &samples);
                 Some(series.rest)
             })
         } else {
@@ -155,6 +170,7 @@ fn read_by<T>(
             break;
         }
     }
+    let name = labels.iter().position(|label| label == "__name__");
     let mut rest = text.rest();
     let whole;
     if in_result {
@@ -226,7 +242,7 @@ struct Pattern {
 /// One series of a text.
 struct Series<'t> {
     labels: &'t [u8],
-    name: &'t str,
+    name: &'t [u8],
     /// The labels but for the name, before and after it.
     before: &'t [u8],
     after: &'t [u8],
@@ -251,11 +267,6 @@ impl Pattern {
         let (before, named) = labels.split_at(self.name.find(labels)?);
         let named = &named[NAME.len()..];
         let (name, after) = named.split_at(memchr::memchr(b'"', named)?);
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_:".contains(byte);
-        if !name.iter().all(is_plain) {
-            return None;
-        }
-        let name = str::from_utf8(name).ok()?;
         let rest = read_samples(&text[end + VALUES.len()..], samples)?;
         Some(Series {
             labels,
@@ -265,6 +276,14 @@ impl Pattern {
             rest,
         })
     }
+}
+
+/// A metric's name, unless it needs JSON's escapes.
+fn valid_name(text: &[u8]) -> Option<String> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_:".contains(byte);
+    text.iter()
+        .all(is_plain)
+        .then(|| String::from_utf8_lossy(text).into_owned())
 }
 
 /// Reads samples up to the end of their series. Returns the rest from the next series or the list's end on.
@@ -395,8 +414,16 @@ mod tests {
 
     /// The same by this reader, and how many labels it has read.
     fn streamed(window: usize, answers: &[&str]) -> Option<(Collected, Vec<String>, usize)> {
+        streamed_within(1 << 20, window, answers)
+    }
+
+    fn streamed_within(
+        limit: usize,
+        window: usize,
+        answers: &[&str],
+    ) -> Option<(Collected, Vec<String>, usize)> {
         let (mut all, mut warnings, mut labels_read) = (Vec::new(), Vec::new(), 0);
-        let mut known = Known::new();
+        let mut known = Known::new(limit);
         for answer in answers {
             let read = read_by(
                 window,
@@ -484,6 +511,24 @@ mod tests {
         let (all, warnings, labels_read) = streamed(WINDOW, &answers).unwrap();
         assert_eq!(labels_read, 4);
         assert_eq!(Some((all, warnings)), expected(&answers));
+    }
+
+    #[test]
+    fn what_is_known_stays_within_its_limit() {
+        let of = |name| answer(&[0, 1, 2].map(|index| gpu(name, index, r#"[1,"1"]"#)));
+        let answers = ["A", "B"].map(of);
+        let answers = answers.each_ref().map(String::as_str);
+        let rows = [
+            (0, 6),
+            (2 * ENTRY_BYTES, 6),
+            (3 * ENTRY_BYTES, 6),
+            (10 * ENTRY_BYTES, 3),
+        ];
+        for (limit, expected_reads) in rows {
+            let (all, warnings, labels_read) = streamed_within(limit, WINDOW, &answers).unwrap();
+            assert_eq!(labels_read, expected_reads, "{limit}");
+            assert_eq!(Some((all, warnings)), expected(&answers), "{limit}");
+        }
     }
 
     #[test]
