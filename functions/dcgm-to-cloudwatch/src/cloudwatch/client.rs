@@ -18,7 +18,7 @@ const MIN_BYTES: u32 = 10_240;
 /// A client of CloudWatch.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    sdk: aws_sdk_cloudwatch::Client,
+    client: aws_sdk_cloudwatch::Client,
     /// Bodies below this many bytes stay as they are.
     min_bytes: usize,
 }
@@ -34,7 +34,7 @@ impl Client {
                 .unwrap_or(MIN_BYTES) as usize,
         };
         Self {
-            sdk: aws_sdk_cloudwatch::Client::from_conf(config.build()),
+            client: aws_sdk_cloudwatch::Client::from_conf(config.build()),
             min_bytes,
         }
     }
@@ -50,7 +50,7 @@ impl Client {
     ) -> Result<(), SdkError<PutMetricDataError>> {
         let body = Body::new(cbor::body(namespace, datums), self.min_bytes)
             .map_err(SdkError::construction_failure)?;
-        let call = self.sdk.put_metric_data().customize().interceptor(body);
+        let call = self.client.put_metric_data().customize().interceptor(body);
         call.send().await.map(drop)
     }
 }
