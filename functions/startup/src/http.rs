@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Response};
+use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy, Response};
 use url::{Host, Url};
 
 use crate::environment::process_variable;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// With one of these set, the system's root certificates are read, from where they say.
+const OWN_ROOTS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// In the order reqwest itself looks for them.
 const HTTPS_PROXY: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
@@ -23,10 +26,24 @@ pub fn http_client() -> ClientBuilder {
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(Policy::none())
         .no_proxy();
+    let has_own_roots = OWN_ROOTS
+        .into_iter()
+        .any(|name| process_variable(name).is_some());
+    let builder = if has_own_roots {
+        builder
+    } else {
+        builder.tls_certs_only(bundled_roots())
+    };
     match https_proxy() {
         Some(proxy) => builder.proxy(proxy.no_proxy(NoProxy::from_env())),
         None => builder,
     }
+}
+
+/// Mozilla's root certificates as of the build. To read the system's takes longer than the rest of a start.
+fn bundled_roots() -> impl Iterator<Item = Certificate> {
+    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    roots.filter_map(|root| Certificate::from_der(root).ok())
 }
 
 fn https_proxy() -> Option<Proxy> {
@@ -73,6 +90,22 @@ pub async fn body_within(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bundled_roots_are_whole() {
+        let amazon_s = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+            .iter()
+            .filter(|root| {
+                let name = b"Amazon Root CA";
+                root.windows(name.len()).any(|window| window == name)
+            });
+        assert_eq!(amazon_s.count(), 4);
+        assert_eq!(
+            bundled_roots().count(),
+            webpki_root_certs::TLS_SERVER_ROOT_CERTS.len()
+        );
+        http_client().build().unwrap();
+    }
 
     #[test]
     fn loopback_is_this_machine_whatever_its_name_looks_like() {

@@ -1,5 +1,5 @@
-//! Lets the AWS SDK use the function's own HTTP client. So there is one pool of connections, and the root
-//! certificates are read once; reading them takes longer than the rest of a start.
+//! Lets the AWS SDK use the function's own HTTP client. So there is one pool of connections, and TLS is set up
+//! once.
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
