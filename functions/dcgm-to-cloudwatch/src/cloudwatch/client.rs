@@ -197,7 +197,7 @@ mod tests {
             let datums = &datums[..count];
             let note = Note::default();
             let call = Client::new(&aws)
-                .sdk
+                .client
                 .put_metric_data()
                 .namespace("ParallelCluster/GPU")
                 .set_metric_data(Some(datums.iter().map(of_the_sdk).collect()))
