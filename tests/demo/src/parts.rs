@@ -1,9 +1,11 @@
 //! Everything that runs around the stack, started and told of.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use testkit::doubles::dcgm_exporter::{Node, Release};
+use testkit::doubles::dcgm_exporter::{Field, Node, Release};
 use testkit::real::prometheus::{History, every};
+use testkit::real::remote_write::Request;
 use testkit::world::World;
 
 use crate::{
@@ -32,10 +34,16 @@ pub(crate) async fn start(screen: &Screen) -> anyhow::Result<(World, Span)> {
         start: clock::floor(end, PERIOD) - HISTORY,
         end,
     };
-    let times = span.times();
-    let times = every(SCRAPE_INTERVAL, times.start, times.end);
+    let Range { start, end } = span.times();
+    let times = every(SCRAPE_INTERVAL, start, end);
     let history = History::of(&nodes, &times)?;
-    let world = World::start(nodes, vec![history]).await?;
+    let world = World::start(nodes.clone(), vec![history]).await?;
+    // Or the function would wait ten minutes for more of what was loaded.
+    let mut ends = Request::default();
+    for node in &nodes {
+        ends.end(node, &Field::published(), end);
+    }
+    ends.send(&world.prometheus.url()).await?;
     tell(&world, screen)?;
     Ok((world, span))
 }

@@ -131,10 +131,16 @@ async function messages({ query }, { from, to }) {
   };
   const { queryId } = await aws("StartQuery", input);
   const { results } = await aws("GetQueryResults", { queryId });
+  // The account here logs plain text, without a field for the level: the first word of the message is.
+  const [, wanted] = /level in \[(.*?)\]/.exec(query);
+  const found = results.filter((fields) => {
+    const message = fields.find(({ field }) => field === "@message")?.value ?? "";
+    return wanted.includes(`'${message.trim().split(" ")[0]}'`);
+  });
   const columns = steps[0].replace("fields ", "").split(", ");
   const head = element("tr");
   head.append(...columns.map((name) => element("th", "", name)));
-  const body = results.map((fields) => {
+  const body = found.map((fields) => {
     const line = element("tr");
     const value = (name) => fields.find(({ field }) => field === name)?.value ?? "";
     line.append(...columns.map((name) => element("td", "", value(name))));
@@ -144,7 +150,7 @@ async function messages({ query }, { from, to }) {
   made.append(head, ...body);
   return (inside) => {
     inside.append(made);
-    if (!results.length) {
+    if (!found.length) {
       inside.append(element("p", "nothing", "No log records found"));
     }
   };

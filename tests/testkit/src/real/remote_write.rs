@@ -84,7 +84,11 @@ impl Request {
     /// Adds what a node's exporter shows of these fields at each of `times`.
     pub fn load(&mut self, node: &Node, fields: &[Field], times: &[SystemTime]) {
         self.each(node, fields, |node, series, field| {
-            let value = |time: &SystemTime| (*time, node.load(series, field, *time));
+            let exported = node.release.exported(field);
+            let value = |time: &SystemTime| {
+                let value = node.load(series, field, *time);
+                (*time, exported.scaled(value))
+            };
             times.iter().map(value).collect()
         });
     }
@@ -101,9 +105,10 @@ impl Request {
         samples: impl Fn(&Node, &crate::doubles::dcgm_exporter::Series, Field) -> Vec<(SystemTime, f64)>,
     ) {
         for field in fields {
+            let name = node.release.exported(*field).name;
             for series in node.series() {
                 let labels = node.stored_labels(&series);
-                self.series(field.name, &labels, samples(node, &series, *field));
+                self.series(name, &labels, samples(node, &series, *field));
             }
         }
     }
