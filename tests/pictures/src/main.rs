@@ -1,7 +1,9 @@
 //! `make pictures`: docs/img, drawn anew.
 
 use std::fs;
+use std::process::ExitCode;
 
+use anyhow::anyhow;
 use pictures::{Browser, Past, Theme};
 use testkit::project::repository;
 
@@ -19,10 +21,26 @@ const PICTURES: [(&str, &str, i64, &str); 6] = [
 ];
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    // Whatever runs ends with its handles, on Ctrl-C too.
+    let end = tokio::select! {
+        drawn = draw() => drawn,
+        _ = tokio::signal::ctrl_c() => Err(anyhow!("stopped; nothing is left running")),
+    };
+    match end {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pictures: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn draw() -> anyhow::Result<()> {
     let browser = Browser::find()?;
     let folder = repository("docs/img");
     fs::create_dir_all(&folder)?;
+    eprintln!("Three hours of a simulated cluster, which takes about four minutes");
     let past = Past::live(MINUTES).await?;
     let page = past.page().await?;
     let to = past.span.1;
@@ -33,6 +51,7 @@ async fn main() -> anyhow::Result<()> {
             let url = format!("{url}?dashboard={id}&theme={theme}&from={from}&to={to}{chosen}");
             let file = folder.join(format!("{name}-{theme}.png"));
             browser.picture(&url, &file).await?;
+            eprintln!("drawn: docs/img/{name}-{theme}.png");
         }
     }
     Ok(())
