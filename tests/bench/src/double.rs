@@ -20,6 +20,8 @@ pub(crate) struct Counted {
     pub(crate) calls: usize,
     /// Bodies on the wire, answers of AMP or requests to CloudWatch.
     pub(crate) bytes: usize,
+    /// Of requests to CloudWatch before compression.
+    pub(crate) unpacked_bytes: usize,
     pub(crate) refused: usize,
     pub(crate) cpu: Duration,
 }
@@ -36,6 +38,7 @@ pub(crate) async fn serve(of: &[&str]) -> anyhow::Result<()> {
             Counted {
                 calls: requests.len(),
                 bytes: requests.iter().map(|request| request.response_bytes).sum(),
+                unpacked_bytes: 0,
                 refused: requests.iter().filter(|r| r.status != Some(200)).count(),
                 cpu: cpu_time(std::process::id())?,
             }
@@ -45,14 +48,21 @@ pub(crate) async fn serve(of: &[&str]) -> anyhow::Result<()> {
             cloudwatch.set_delay(Duration::from_millis(delay_ms.parse()?));
             println!("{}", cloudwatch.url());
             until_told_to_end().await?;
-            let requests = cloudwatch.requests();
+            // Wire bytes, bytes before compression, and whether all of it was accepted.
+            let puts = cloudwatch.requests().into_iter().map(|put| {
+                let is_whole = put.outcome == Outcome::Accepted;
+                (put.wire_bytes, put.decoded_bytes, is_whole)
+            });
+            let exports = cloudwatch.exports().into_iter().map(|export| {
+                let is_whole = export.status == 200 && export.rejected == 0;
+                (export.wire_bytes, export.decoded_bytes, is_whole)
+            });
+            let requests: Vec<_> = puts.chain(exports).collect();
             Counted {
                 calls: requests.len(),
-                bytes: requests.iter().map(|request| request.wire_bytes).sum(),
-                refused: requests
-                    .iter()
-                    .filter(|request| request.outcome != Outcome::Accepted)
-                    .count(),
+                bytes: requests.iter().map(|(wire, ..)| wire).sum(),
+                unpacked_bytes: requests.iter().map(|(_, unpacked, _)| unpacked).sum(),
+                refused: requests.iter().filter(|(.., is_whole)| !is_whole).count(),
                 cpu: cpu_time(std::process::id())?,
             }
         }

@@ -11,6 +11,7 @@
 
 mod cold_start;
 mod daemon;
+mod detail;
 mod double;
 mod fleet;
 mod floor;
@@ -55,6 +56,17 @@ fn repeats(nodes: u32, runs: usize) -> usize {
 }
 
 async fn bench(options: &Options) -> anyhow::Result<()> {
+    if !options.sizes.is_empty() {
+        compare_sizes(options).await?;
+    }
+    if !options.detail_sizes.is_empty() {
+        let rows = detail::measure(options).await?;
+        tell(options, "detail", &table::detail(&rows))?;
+    }
+    Ok(())
+}
+
+async fn compare_sizes(options: &Options) -> anyhow::Result<()> {
     eprintln!("cold starts");
     let starts = cold_start::measure(options.runs.get() * 4).await?;
     let mut rows = Vec::new();
@@ -67,7 +79,7 @@ async fn bench(options: &Options) -> anyhow::Result<()> {
         for &delay_ms in &options.delays_ms {
             let delay = Duration::from_millis(delay_ms);
             progress(nodes, &format!("the function, {delay_ms} ms a call"));
-            let run = run::measure(&fleet, delay, runs).await?;
+            let [run] = run::measure(&fleet, delay, runs, ["metrics"]).await?;
             let daemon = if nodes <= options.daemon_up_to {
                 progress(nodes, &format!("the daemon, {delay_ms} ms a call"));
                 Some(daemon::measure(&fleet, delay, &options.python).await?)
@@ -85,16 +97,21 @@ async fn bench(options: &Options) -> anyhow::Result<()> {
             rows.push(row);
         }
     }
-    let tables = table::tables(&rows, &starts);
-    println!("{tables}");
-    if let Some(file) = &options.write {
-        table::write(file, &tables).with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    tell(options, "bench", &table::tables(&rows, &starts))?;
     if let Some(file) = &options.json {
         std::fs::write(file, serde_json::to_vec_pretty(&rows)?)
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(())
+}
+
+/// Prints tables, and writes them to where they belong.
+fn tell(options: &Options, section: &str, tables: &str) -> anyhow::Result<()> {
+    println!("{tables}");
+    let Some(file) = &options.write else {
+        return Ok(());
+    };
+    table::write(file, section, tables).with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn progress(nodes: u32, what: &str) {

@@ -32,33 +32,47 @@ pub(crate) struct Run {
     pub(crate) rss_kib: u64,
     pub(crate) queries: usize,
     pub(crate) requests: usize,
-    /// PutMetricData bodies on the wire.
+    /// Bodies of these requests on the wire.
     pub(crate) sent_bytes: usize,
+    /// The same before compression.
+    pub(crate) unpacked_bytes: usize,
     /// Answers of AMP on the wire.
     pub(crate) received_bytes: usize,
     /// User and system of both doubles, on the same cores as the function.
     pub(crate) doubles_cpu: Duration,
 }
 
-/// The median of several, each with all parts but Prometheus new.
-pub(crate) async fn measure(fleet: &Fleet, delay: Duration, times: usize) -> anyhow::Result<Run> {
-    let mut runs = Vec::new();
+/// For each way of publishing single GPUs (`GPU_DETAIL`) the median of several, each with all parts but
+/// Prometheus new. The ways take turns, as the machine's speed changes.
+pub(crate) async fn measure<const N: usize>(
+    fleet: &Fleet,
+    delay: Duration,
+    times: usize,
+    ways: [&str; N],
+) -> anyhow::Result<[Run; N]> {
+    let mut runs = [const { Vec::new() }; N];
     for _ in 0..times {
-        runs.push(once(fleet, delay).await?);
+        for (runs, way) in runs.iter_mut().zip(ways) {
+            runs.push(once(fleet, delay, way).await?);
+        }
     }
+    Ok(runs.map(|runs| middle(&runs)))
+}
+
+fn middle(runs: &[Run]) -> Run {
     let median_of = |size: fn(&Run) -> Duration| {
-        median(&runs, |run| size(run).as_secs_f64()).map_or(Duration::ZERO, |run| size(&run))
+        median(runs, |run| size(run).as_secs_f64()).map_or(Duration::ZERO, |run| size(&run))
     };
-    Ok(Run {
+    Run {
         cold: median_of(|run| run.cold),
         warm: median_of(|run| run.warm),
         cpu: median_of(|run| run.cpu),
         rss_kib: runs.iter().map(|run| run.rss_kib).max().unwrap_or_default(),
         ..runs[0]
-    })
+    }
 }
 
-async fn once(fleet: &Fleet, delay: Duration) -> anyhow::Result<Run> {
+async fn once(fleet: &Fleet, delay: Duration, way: &str) -> anyhow::Result<Run> {
     let amp = Double::amp(&fleet.prometheus.url(), delay).await?;
     let cloudwatch = Double::cloudwatch(delay).await?;
     let environment = BTreeMap::from([
@@ -66,6 +80,7 @@ async fn once(fleet: &Fleet, delay: Duration) -> anyhow::Result<Run> {
         ("AWS_ENDPOINT_URL_CLOUDWATCH", cloudwatch.url.clone()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", MEMORY.to_owned()),
         ("CLUSTER_NAME", "p5en".to_owned()),
+        ("GPU_DETAIL", way.to_owned()),
         ("MAX_METRICS", "1000000".to_owned()),
     ]);
     let event = scheduled(fleet.start)?;
@@ -97,6 +112,7 @@ async fn once(fleet: &Fleet, delay: Duration) -> anyhow::Result<Run> {
         queries: amp.calls / INVOCATIONS,
         requests: cloudwatch.calls / INVOCATIONS,
         sent_bytes: cloudwatch.bytes / INVOCATIONS,
+        unpacked_bytes: cloudwatch.unpacked_bytes / INVOCATIONS,
         received_bytes: amp.bytes / INVOCATIONS,
         doubles_cpu: (amp.cpu + cloudwatch.cpu) / INVOCATIONS as u32,
     })

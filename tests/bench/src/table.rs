@@ -9,11 +9,9 @@ use serde::Serialize;
 
 use crate::cold_start::ColdStart;
 use crate::daemon::Daemon;
+use crate::detail;
 use crate::floor::Floor;
 use crate::run::Run;
-
-const BEGIN: &str = "<!-- bench: begin -->";
-const END: &str = "<!-- bench: end -->";
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
@@ -80,6 +78,32 @@ pub(crate) fn tables(rows: &[Row], starts: &[ColdStart]) -> String {
     text
 }
 
+/// The ways to publish each GPU.
+pub(crate) fn detail(rows: &[detail::Row]) -> String {
+    let mut text = machine();
+    text += "\n\n| nodes | delay a call | each GPU by | CPU | warm run | peak RSS | requests | before gzip | sent |\n\
+             |---:|---:|---|---:|---:|---:|---:|---:|---:|\n";
+    for row in rows {
+        let detail::Row {
+            nodes,
+            way,
+            delay_ms,
+            run,
+        } = row;
+        let _ = writeln!(
+            text,
+            "| {nodes} | {delay_ms} ms | `{way}` | {:.1} ms | {} | {} | {} | {} | {} |",
+            run.cpu.as_secs_f64() * 1e3,
+            seconds(run.warm),
+            mebibytes(run.rss_kib),
+            run.requests,
+            kilobytes(run.unpacked_bytes),
+            kilobytes(run.sent_bytes),
+        );
+    }
+    text
+}
+
 fn seconds(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     if seconds < 0.1 {
@@ -115,11 +139,12 @@ fn machine() -> String {
     format!("{day}, {model}, {cores} cores, load average {load} at the end.")
 }
 
-/// Puts the tables where the file's two comments say.
-pub(crate) fn write(file: &Path, tables: &str) -> anyhow::Result<()> {
+/// Puts the tables between the file's two comments of that name.
+pub(crate) fn write(file: &Path, section: &str, tables: &str) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file)?;
-    let (before, rest) = text.split_once(BEGIN).context("it has no begin comment")?;
-    let (_, after) = rest.split_once(END).context("it has no end comment")?;
-    std::fs::write(file, format!("{before}{BEGIN}\n{tables}\n{END}{after}"))?;
+    let [begin, end] = ["begin", "end"].map(|edge| format!("<!-- {section}: {edge} -->"));
+    let (before, rest) = text.split_once(&begin).context("it has no begin comment")?;
+    let (_, after) = rest.split_once(&end).context("it has no end comment")?;
+    std::fs::write(file, format!("{before}{begin}\n{tables}\n{end}{after}"))?;
     Ok(())
 }
