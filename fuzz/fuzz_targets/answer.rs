@@ -12,15 +12,18 @@ mod gpu;
 mod limits;
 #[path = "../../functions/dcgm-to-cloudwatch/src/prometheus/matrix.rs"]
 mod matrix;
+#[path = "../../functions/dcgm-to-cloudwatch/src/prometheus/stream.rs"]
+mod stream;
 
 use due::period::Periods;
-use gpu::collect::Collector;
+use gpu::collect::{Collector, ReplySeries};
 use gpu::identity::Fleet;
 use gpu::metric;
 use gpu::rollup::DimensionSet;
 use gpu::unit::Unit;
 use libfuzzer_sys::fuzz_target;
 use limits::{VALUES, is_dimension_value};
+use stream::Known;
 
 const RANGE: Periods = Periods { start: 1_700_000_040, end: 1_700_000_160, length: 60 };
 const SETS: [DimensionSet; 3] = [DimensionSet::Gpu, DimensionSet::Instance, DimensionSet::Cluster];
@@ -28,14 +31,18 @@ const SETS: [DimensionSet; 3] = [DimensionSet::Gpu, DimensionSet::Instance, Dime
 fuzz_target!(|answer: &[u8]| {
     let labels = ["instance_id".to_owned(), "instance".to_owned()];
     let mut fleet = Fleet::new(&labels, is_dimension_value);
-    let labels = fleet.labels().to_vec();
+    let labels = [&["__name__".to_owned()], fleet.labels()].concat();
     let metrics = [metric::custom("any", "Any", Unit::None)];
     let mut collector = Collector::new(RANGE, &metrics);
+    let mut known = Known::new(answer.len());
     // A damaged answer is an error; the series before the damage are taken in all the same.
     let _ = collector.take_reply(0, |take| {
-        matrix::read(answer, &labels, |values, samples| {
+        let gpu = |values: &[String]| {
             assert_eq!(values.len(), labels.len());
-            take(fleet.identify(values), samples);
+            fleet.identify(&values[1..])
+        };
+        stream::read(answer, &labels, &mut known, gpu, |name, gpu, samples| {
+            take(ReplySeries { name, gpu: *gpu, source: "", detail: "", samples });
         })
     });
     let readings = collector.finish(&fleet);

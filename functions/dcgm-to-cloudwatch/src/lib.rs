@@ -4,8 +4,8 @@
 //! are due (`due`). For a range of them AMP is asked for every metric (`prometheus`). The believable
 //! readings of known GPUs become distributions (`gpu`), and those become requests to CloudWatch
 //! (`cloudwatch`); if asked for, the readings of each GPU go there as they are before that (`otlp`). Then
-//! the watermark moves (`watermark`), and the reply tells what was done (`report`). `handler` is that way as a list of verbs; time, environment and clients come in from
-//! `main`.
+//! the watermark moves (`watermark`), and the reply tells what was done (`report`). `run` is that way as a list of
+//! verbs; time, environment and clients come in from `main`.
 
 pub(crate) mod cloudwatch;
 pub mod config;
