@@ -21,6 +21,8 @@ BEGINNINGS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", 
 # Said of what was stopped because something else had failed.
 CANCELLED = "cancelled"
 
+# All that the entry template parallelcluster-infrastructure.yaml holds.
+ENTRY = {("Network", STACK), ("Monitoring", STACK)}
 # How many resources an error names.
 SHOWN = 5
 
@@ -58,20 +60,24 @@ def parse_arguments():
 
 
 def refuse_others(stack):
-    """Our entry template holds nothing but stacks: whatever else a stack holds, an update would delete."""
+    """What a stack holds beyond the entry template's resources, an update would delete."""
     try:
         listed = aws("list-stack-resources", "--stack-name", stack, "--output", "json")
     except ValueError as error:
         if "does not exist" in str(error):
             return
         raise
-    there = [one for one in json.loads(listed)["StackResourceSummaries"] if one["ResourceStatus"] != "DELETE_COMPLETE"]
-    others = [f"{one['ResourceType']} {one['LogicalResourceId']}" for one in there if one["ResourceType"] != STACK]
+    there = [
+        (one["LogicalResourceId"], one["ResourceType"])
+        for one in json.loads(listed)["StackResourceSummaries"]
+        if one["ResourceStatus"] != "DELETE_COMPLETE"
+    ]
+    others = [f"{kind} {name}" for name, kind in there if (name, kind) not in ENTRY]
     if others:
         more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
         raise ValueError(
             f"stack {stack} was made by another template, and an update would delete {', '.join(others[:SHOWN])}{more}. "
-            "Choose another name: STACK=gpu-monitoring. docs/migrate.md and docs/deploy.md say how to move"
+            "Choose another name for STACK. docs/migrate.md and docs/deploy.md say how to move"
         )
 
 

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::project::{repository, tool};
 
+use crate::template::Template;
+
 /// Answers `describe-stacks` and `describe-stack-events` from files, and waits for nothing.
 const AWS: &str = r#"#!/bin/bash
 set -eu
@@ -265,33 +267,40 @@ fn resources(listed: &[(&str, &str, &str)]) -> Value {
 
 #[test]
 fn a_stack_of_another_template_is_not_updated() {
-    let ours = ("Monitoring", STACK, "CREATE_COMPLETE");
+    let entry = Template::load("parallelcluster-infrastructure.yaml");
+    let ours: Vec<_> = entry
+        .section("Resources")
+        .iter()
+        .map(|(id, resource)| {
+            let kind = resource["Type"].as_str().unwrap();
+            (id.as_str(), kind, "CREATE_COMPLETE")
+        })
+        .collect();
     let workspace = "AWS::APS::Workspace";
     let theirs = ("AMPWorkspace", workspace, "UPDATE_COMPLETE");
     let gone = ("AMPWorkspace", workspace, "DELETE_COMPLETE");
-    for (listed, is_ours) in [
-        (&[ours][..], true),
-        (&[ours, gone], true),
-        (&[ours, theirs], false),
+    // What monitoring.yaml holds, deployed by itself.
+    let part = ("Prometheus", STACK, "CREATE_COMPLETE");
+    for (further, refused) in [
+        (None, None),
+        (Some(gone), None),
+        (Some(theirs), Some("AWS::APS::Workspace AMPWorkspace")),
+        (Some(part), Some("AWS::CloudFormation::Stack Prometheus")),
     ] {
+        let listed: Vec<_> = ours.iter().copied().chain(further).collect();
         let cli = Cli::with(&[]);
-        fs::write(
-            cli.0.path().join("resources"),
-            resources(listed).to_string(),
-        )
-        .unwrap();
+        let answer = resources(&listed).to_string();
+        fs::write(cli.0.path().join("resources"), answer).unwrap();
         let (printed, succeeds) = cli.run("updatable");
-        assert_eq!(succeeds, is_ours, "{listed:?}: {printed}");
-        assert_eq!(printed.is_empty(), is_ours, "{printed}");
-        let told = [
-            "stack gpu ",
-            "AWS::APS::Workspace AMPWorkspace",
-            "migrate.md",
-        ];
-        assert!(
-            is_ours || told.iter().all(|words| printed.contains(words)),
-            "{printed}"
-        );
+        match refused {
+            None => assert!(succeeds && printed.is_empty(), "{further:?}: {printed}"),
+            Some(resource) => {
+                assert!(!succeeds, "{further:?}");
+                for told in ["stack gpu ", resource, "migrate.md"] {
+                    assert!(printed.contains(told), "{told}: {printed}");
+                }
+            }
+        }
     }
 }
 
