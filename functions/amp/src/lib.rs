@@ -91,10 +91,9 @@ impl fmt::Display for WorkspaceUrl {
 pub struct InvalidEndpoint;
 
 fn check_scheme(url: &Url) -> Result<(), InvalidWorkspaceUrl> {
-    match (url.scheme(), url.host()) {
-        ("https", Some(_)) => Ok(()),
-        ("http", _) if startup::is_loopback(url) => Ok(()),
-        ("http", _) => Err(InvalidWorkspaceUrl(
+    match url.scheme() {
+        _ if startup::may_carry_secrets(url) => Ok(()),
+        "http" => Err(InvalidWorkspaceUrl(
             "http:// is accepted for loopback addresses only, use https://",
         )),
         _ => Err(InvalidWorkspaceUrl("the scheme is not https://")),

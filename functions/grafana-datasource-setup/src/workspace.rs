@@ -183,11 +183,7 @@ fn endpoint(text: &str) -> Result<String, CallError> {
     };
     let url = Url::parse(&with_scheme)
         .ok()
-        .filter(|url| match url.scheme() {
-            "https" => url.host_str().is_some(),
-            "http" => startup::is_loopback(url),
-            _ => false,
-        });
+        .filter(startup::may_carry_secrets);
     let url = url.ok_or_else(|| {
         let message =
             format!("endpoint {text:?} of the workspace is neither a host name nor https://");

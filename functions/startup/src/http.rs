@@ -59,8 +59,17 @@ fn https_proxy() -> Option<Proxy> {
     proxy
 }
 
-/// Whether a URL leads to this machine, by name or by address. Only there may a secret go in clear.
-pub fn is_loopback(url: &Url) -> bool {
+/// Whether a secret may go to a URL: by `https`, or by `http` to this machine.
+pub fn may_carry_secrets(url: &Url) -> bool {
+    match url.scheme() {
+        "https" => url.has_host(),
+        "http" => is_loopback(url),
+        _ => false,
+    }
+}
+
+/// Whether a URL leads to this machine, by name or by address.
+fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -105,6 +114,20 @@ mod tests {
             webpki_root_certs::TLS_SERVER_ROOT_CERTS.len()
         );
         http_client().build().unwrap();
+    }
+
+    #[test]
+    fn secrets_go_by_https_or_stay_on_this_machine() {
+        let rows = [
+            ("https://example.com/", true),
+            ("http://127.0.0.1:3000", true),
+            ("http://example.com", false),
+            ("ftp://127.0.0.1", false),
+            ("file:///etc/passwd", false),
+        ];
+        for (url, expected) in rows {
+            assert_eq!(may_carry_secrets(&url.parse().unwrap()), expected, "{url}");
+        }
     }
 
     #[test]

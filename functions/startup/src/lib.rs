@@ -12,7 +12,7 @@ mod sdk_http;
 pub use backoff::backoff;
 pub use deadline::{Deadline, Interrupted};
 pub use environment::{Environment, InvalidEnvironment, process_variable};
-pub use http::{body_within, http_client, is_loopback};
+pub use http::{body_within, http_client, may_carry_secrets};
 pub use init::{report_init_error, serve};
 pub use log::log;
 pub use sdk_http::sdk_http;

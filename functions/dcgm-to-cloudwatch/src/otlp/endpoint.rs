@@ -32,9 +32,7 @@ impl Endpoint {
     pub(crate) fn at(self, cloudwatch: &str) -> Result<Self, &'static str> {
         let expected = "expected https://host[:port], or http:// on a loopback address";
         let url = Url::parse(cloudwatch).map_err(|_| expected)?;
-        let is_safe =
-            url.scheme() == "https" || (url.scheme() == "http" && startup::is_loopback(&url));
-        if !is_safe || url.query().is_some() || url.fragment().is_some() {
+        if !startup::may_carry_secrets(&url) || url.query().is_some() || url.fragment().is_some() {
             return Err(expected);
         }
         Ok(Self {

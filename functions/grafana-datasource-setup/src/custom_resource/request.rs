@@ -97,12 +97,7 @@ impl Request {
 /// addresses only.
 fn check_response_url(text: &str) -> Result<(), SetupError> {
     let url = Url::parse(text).ok();
-    let is_fit = url.is_some_and(|url| match url.scheme() {
-        "https" => true,
-        "http" => startup::is_loopback(&url),
-        _ => false,
-    });
-    is_fit
+    url.is_some_and(|url| startup::may_carry_secrets(&url))
         .then_some(())
         .ok_or_else(|| SetupError::InvalidEvent("ResponseURL is not https://".into()))
 }
