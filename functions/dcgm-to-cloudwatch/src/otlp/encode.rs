@@ -40,7 +40,10 @@ pub(crate) fn encode(cluster: &str, points: &[Point<'_>]) -> Vec<u8> {
 fn encode_metric(metric: &mut Vec<u8>, cluster: &str, points: &[Point<'_>]) {
     let series = points[0].series;
     text(metric, 1, series.name);
-    text(metric, 3, series.unit);
+    // A default value is left out: https://protobuf.dev/programming-guides/proto3/#default
+    if !series.unit.is_empty() {
+        text(metric, 3, series.unit);
+    }
     message(metric, 5, |gauge| {
         let mut labels = Vec::new();
         for of_gpu in points.chunk_by(|a, b| std::ptr::eq(a.gpu, b.gpu)) {
@@ -238,7 +241,7 @@ mod tests {
         fn what_is_written_is_read_back_and_within_the_bound(
             cluster in "[A-Za-z0-9-]{1,200}",
             gpus in gpus(),
-            samples in prop::collection::vec((0usize..2, 0usize..4, 0i64..4_000_000_000_000, any::<f64>()), 0..300),
+            samples in prop::collection::vec((0usize..3, 0usize..4, 0i64..4_000_000_000_000, any::<f64>()), 0..300),
         ) {
             let points: Vec<_> = samples
                 .iter()

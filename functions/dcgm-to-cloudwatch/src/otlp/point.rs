@@ -65,12 +65,20 @@ pub(super) mod tests {
     use std::sync::LazyLock;
 
     use super::*;
-    use crate::gpu::metric::{Metric, find};
+    use crate::gpu::metric::{Metric, custom, find};
+    use crate::gpu::unit::Unit;
 
-    static METRICS: LazyLock<[Metric; 2]> =
-        LazyLock::new(|| ["GPUUtilization", "GPUTemperature"].map(|name| find(name).unwrap()));
+    static METRICS: LazyLock<[Metric; 3]> = LazyLock::new(|| {
+        let [utilization, temperature] =
+            ["GPUUtilization", "GPUTemperature"].map(|name| find(name).unwrap());
+        [
+            utilization,
+            temperature,
+            custom("fan_speed", "Fan", Unit::None),
+        ]
+    });
 
-    /// A point of one of two metrics.
+    /// A point of one of three metrics, the last of which has no unit.
     pub(crate) fn point(metric: usize, gpu: &Gpu, at: i64, value: f64) -> Point<'_> {
         Point {
             series: Series::of(&METRICS[metric]),
