@@ -24,36 +24,25 @@ pub(crate) struct Clients {
 #[derive(Debug)]
 pub struct Function {
     pub(crate) config: Config,
-    pub(crate) source: Source,
-    pub(crate) cloudwatch: Client,
-    pub(crate) detail: Option<otlp::client::Client>,
-    pub(crate) watermark: Option<Watermark>,
+    pub(crate) clients: Clients,
     /// What this process published lately.
-    pub(crate) audit: Mutex<Audit>,
+    audit: Mutex<Audit>,
     /// Absent metrics that the log has named already.
-    pub(crate) absent: Mutex<BTreeSet<String>>,
+    absent: Mutex<BTreeSet<String>>,
 }
 
 impl Function {
     /// The function, ready for its first run.
     pub(crate) fn new(config: Config, clients: Clients) -> Self {
-        let Clients {
-            source,
-            cloudwatch,
-            detail,
-            watermark,
-        } = clients;
         Self {
             config,
-            source,
-            cloudwatch,
-            detail,
-            watermark,
+            clients,
             audit: Mutex::default(),
             absent: Mutex::default(),
         }
     }
 
+    /// The record of what was published lately.
     pub(crate) fn audit(&self) -> MutexGuard<'_, Audit> {
         self.audit.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -19,19 +19,23 @@ pub(crate) struct Scope<'a> {
     pub(crate) region: &'a str,
 }
 
-/// The headers that sign a POST of `body` with these `headers`.
+/// These `headers` of a POST of `body`, and those that sign it now.
 ///
 /// # Errors
-/// The URL or the credentials hold what no request may.
-pub(crate) fn signature(
-    url: &str,
+/// There are no credentials, or they or the URL hold what no request may.
+pub(crate) async fn signed(
     headers: &[(&'static str, &'static str)],
+    url: &str,
     body: &[u8],
-    credentials: Credentials,
     scope: Scope<'_>,
-    now: SystemTime,
+    credentials: &SharedCredentialsProvider,
 ) -> Result<HeaderMap, Cause> {
-    let identity = credentials.into();
+    let identity = credentials.provide_credentials().await?.into();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a signature is valid for five minutes only"
+    )]
+    let now = SystemTime::now();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
         .region(scope.region)
@@ -44,6 +48,10 @@ pub(crate) fn signature(
     let request = SignableRequest::new("POST", url, headers.iter().copied(), body)?;
     let (instructions, _) = sign(request, &parameters)?.into_parts();
     let mut signed = HeaderMap::new();
+    for (name, value) in headers {
+        let name = HeaderName::from_static(name);
+        signed.insert(name, HeaderValue::from_static(value));
+    }
     for (name, value) in instructions.headers() {
         let mut value = HeaderValue::from_str(value)?;
         value.set_sensitive(true);

@@ -1,16 +1,16 @@
 //! Sends bodies to CloudWatch's OTLP endpoint: compressed, signed, and again while it is busy.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use reqwest::header::HeaderMap;
 use reqwest::{Request, Response, StatusCode};
 
 use super::endpoint::Endpoint;
 use super::reply::{PartialSuccess, partial_success, refusal};
 use crate::cloudwatch::gzip;
 use crate::error::RunError;
-use crate::signature::{Scope, signature};
+use crate::signature::{Scope, signed};
 
 /// Attempts of one request and the time of each, as those of PutMetricData.
 const ATTEMPTS: usize = 5;
@@ -117,33 +117,20 @@ impl Client {
     }
 
     async fn signed(&self, packed: &[u8]) -> Result<Request, Failure> {
-        let denied = |cause| Failure::Last(SendError::Failed(RunError::AccessDenied(cause)));
-        let credentials = self.credentials.provide_credentials().await;
-        let credentials = credentials.map_err(|error| denied(error.into()))?;
         let encoded = [CONTENT_TYPE, CONTENT_ENCODING];
         let headers = if self.compresses {
             &encoded[..]
         } else {
             &encoded[..1]
         };
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a signature is valid for a few minutes only"
-        )]
-        let now = SystemTime::now();
         let Endpoint { url, region } = &self.endpoint;
         let scope = Scope {
             service: "monitoring",
             region,
         };
-        let mut signed =
-            signature(url, headers, packed, credentials, scope, now).map_err(denied)?;
-        for (name, value) in headers {
-            signed.insert(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
-        }
+        let signed = signed(headers, url, packed, scope, &self.credentials)
+            .await
+            .map_err(|cause| Failure::Last(SendError::Failed(RunError::AccessDenied(cause))))?;
         let request = self.http.post(url).headers(signed).body(packed.to_vec());
         request
             .build()

@@ -1,10 +1,10 @@
 //! Sends signed queries to AMP, and retries while it is busy.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use amp::WorkspaceUrl;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use reqwest::header::{ACCEPT_ENCODING, HeaderValue};
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use super::pace::Budget;
 use super::query::Query;
 use super::reply::Reply;
 use crate::error::{Cause, RunError};
-use crate::signature::{Scope, signature};
+use crate::signature::{Scope, signed};
 
 /// AMP ends a query after 2 minutes itself. A retry before that would have it work on both. A dead peer is
 /// found sooner, by reqwest's TCP keep-alive.
@@ -22,7 +22,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(125);
 /// After this many answers of status 500 in a row, a query for several periods is made smaller. The cause
 /// may be a limit inside AMP that the answer does not name.
 const MAX_INTERNAL_ERRORS: u32 = 2;
-const FORM: &str = "application/x-www-form-urlencoded";
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 /// Pauses between attempts.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
@@ -117,16 +117,6 @@ impl Client {
     }
 
     async fn signed(&self, query: &Query) -> Result<reqwest::Request, Failure> {
-        let credentials = self
-            .credentials
-            .provide_credentials()
-            .await
-            .map_err(|error| Failure::last(RunError::AccessDenied(Box::new(error))))?;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "AMP takes a signature for five minutes only"
-        )]
-        let now = SystemTime::now();
         let url = format!("{}/api/v1/{}", self.workspace, query.call);
         // A form body is signed as it is. A query in the URL would have to be encoded in exactly the way
         // that AMP encodes it again to check the signature.
@@ -138,10 +128,9 @@ impl Client {
             service: "aps",
             region: &self.region,
         };
-        let form = [("content-type", FORM)];
-        let mut headers = signature(&url, &form, body.as_bytes(), credentials, scope, now)
+        let mut headers = signed(&[FORM], &url, body.as_bytes(), scope, &self.credentials)
+            .await
             .map_err(|error| Failure::last(RunError::AccessDenied(error)))?;
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(FORM));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         self.http
             .post(&url)

@@ -1,6 +1,8 @@
-//! Reads a large answer while it is unpacked. Series exactly as Prometheus writes them are read here, with
-//! labels that were met in an earlier answer only recognised; the rest of an answer that is any other is
-//! left to [`matrix`].
+//! Reads a large answer while it is decompressed.
+//!
+//! Series in exactly the form that Prometheus writes are read here. Labels that an earlier answer had are
+//! recognised by their bytes and not parsed again. From the first series in another form on, the rest of the
+//! answer is left to [`matrix`].
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -30,8 +32,8 @@ const EXACT_DIGITS: usize = 15;
 const POWERS_OF_TEN: [f64; EXACT_DIGITS + 1] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
-/// What labels mean that were met before, whatever the name beside them. A run's answers about several
-/// metrics repeat the labels of each GPU, mostly in the same order.
+/// What the labels read so far mean, leaving the metric's name aside. A run's answers about several metrics
+/// repeat the labels of each GPU, mostly in the same order.
 #[derive(Debug)]
 pub(crate) struct Known<T> {
     /// The labels' text without the name, one after the other.

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use crate::due::period::rfc3339;
 use crate::gpu::dropped::DropReason;
 use crate::gpu::identity::Fleet;
-use crate::gpu::verdict::Finding;
 use crate::run::Run;
 
 /// Number of names that a log line lists.
@@ -19,28 +18,19 @@ impl Run<'_> {
         let Some(moment) = self.found_at.filter(|_| self.trigger.backfill.is_none()) else {
             return;
         };
-        let source = &self.function.source;
+        let source = &self.function.clients.source;
         let findings = match source.findings(moment, self.side_query_end()).await {
             Ok(findings) => findings,
             Err(error) => return tracing::warn!("the log lacks what the rules found: {error:?}"),
         };
         for finding in findings.iter().take(MAX_FINDINGS) {
-            let Finding {
-                instance_id,
-                gpu,
-                uuid,
-                reason,
-                severity,
-                action,
-                ..
-            } = finding;
             tracing::warn!(
-                instance_id,
-                gpu,
-                uuid,
-                reason,
-                severity,
-                action,
+                instance_id = finding.instance_id,
+                gpu = finding.gpu,
+                uuid = finding.uuid,
+                reason = finding.reason,
+                severity = finding.severity,
+                action = finding.action,
                 "{finding}"
             );
         }
@@ -57,7 +47,7 @@ impl Run<'_> {
         if !self.function.is_news(&self.report.absent) {
             return;
         }
-        let source = &self.function.source;
+        let source = &self.function.clients.source;
         let unknown = source.unknown_names(self.trigger.now, self.side_query_end());
         let unknown = unknown.await.unwrap_or_default();
         let join = |names: &BTreeSet<String>| {
@@ -82,7 +72,11 @@ impl Run<'_> {
         let Some((periods, samples)) = self.function.audit().next(self.trigger.now) else {
             return;
         };
-        let count = self.function.source.count(&periods, self.side_query_end());
+        let count = self
+            .function
+            .clients
+            .source
+            .count(&periods, self.side_query_end());
         let count = match count.await {
             Ok(count) => count,
             Err(error) => return tracing::debug!("late samples are not counted: {error:?}"),

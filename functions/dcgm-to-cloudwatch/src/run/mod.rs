@@ -82,7 +82,7 @@ impl<'a> Run<'a> {
         if let Some(periods) = self.trigger.backfill {
             return Ok(periods);
         }
-        if let Some(watermark) = &self.function.watermark {
+        if let Some(watermark) = &self.function.clients.watermark {
             self.deadline.doing("reading the watermark");
             self.saved = watermark.read(clock).await?;
         }
@@ -101,7 +101,7 @@ impl<'a> Run<'a> {
         }
         self.deadline
             .doing("asking AMP how far the samples have come");
-        let source = &self.function.source;
+        let source = &self.function.clients.source;
         let arrivals = source.arrivals(due, self.trigger.now, self.query_end());
         let arrivals = match arrivals.await {
             Ok(arrivals) => arrivals,
@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
         let count = range.len();
         self.deadline
             .doing(format!("asking AMP for {count} periods from {start}"));
-        let source = &self.function.source;
+        let source = &self.function.clients.source;
         let readings = source.readings(range, fleet, self.query_end()).await?;
         warn_of_aliases(&readings.aliases, fleet);
         self.report.dropped.merge(readings.dropped());
@@ -181,7 +181,7 @@ impl<'a> Run<'a> {
     /// One period of the whole fleet was too much. Switches to queries by GPU index, if that is still left
     /// to try.
     fn divide_fleet(&self, error: RunError) -> Result<(), RunError> {
-        if !self.function.source.shard() {
+        if !self.function.clients.source.shard() {
             return Err(error);
         }
         let error = startup::error_chain(&error);
@@ -213,14 +213,15 @@ impl<'a> Run<'a> {
     }
 
     fn moves_watermark(&self) -> bool {
-        self.function.watermark.is_some()
+        self.function.clients.watermark.is_some()
             && !self.trigger.dry_run
             && self.trigger.backfill.is_none()
     }
 
     pub(crate) async fn save_watermark(&mut self) -> Result<(), RunError> {
         let reach = self.function.config.cadence.reach();
-        if let (Some(watermark), Some(mark)) = (&self.function.watermark, self.progress.mark(reach))
+        if let (Some(watermark), Some(mark)) =
+            (&self.function.clients.watermark, self.progress.mark(reach))
             && self.moves_watermark()
             && self.saved != Some(mark)
         {

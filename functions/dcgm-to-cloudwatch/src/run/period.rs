@@ -60,7 +60,7 @@ impl<'a> Run<'a> {
     /// Sends the readings of each GPU by OTLP, where that is asked for.
     async fn send_detail(&self, readings: &PeriodReadings<'_>) -> Result<Sent, RunError> {
         let Config { otlp, cluster, .. } = &self.function.config;
-        let (Some(otlp), Some(client)) = (otlp, &self.function.detail) else {
+        let (Some(otlp), Some(client)) = (otlp, &self.function.clients.detail) else {
             return Ok(Sent::default());
         };
         let points = || points(readings, otlp.interval_ms);
@@ -78,7 +78,12 @@ impl<'a> Run<'a> {
         let datums = datums(readings, sets);
         if !self.trigger.dry_run {
             let namespace = &self.function.config.namespace;
-            return publish(&self.function.cloudwatch, namespace, requests(datums)).await;
+            return publish(
+                &self.function.clients.cloudwatch,
+                namespace,
+                requests(datums),
+            )
+            .await;
         }
         let mut planned = Published::default();
         let report = &mut self.report;
