@@ -13,13 +13,8 @@ const SECONDS: i64 = 15 * 60;
 /// Tells how to use what runs, and lets it run.
 pub(crate) async fn offer(world: &World, screen: &Screen) -> anyhow::Result<()> {
     let account = &world.account;
-    let mut dashboards = vec![Dashboard::cloudwatch(account, STACK).await?];
-    dashboards.extend(Dashboard::grafana()?);
-    let sources = Sources {
-        prometheus: world.prometheus.url(),
-        cloudwatch: account.cloudwatch.url(),
-        account: account.ministack.url(),
-    };
+    let dashboards = Dashboard::all(account, STACK).await?;
+    let sources = Sources::of(account, &world.prometheus);
     let commands = commands(&account.environment_file()?);
     let notes = ["To try in a terminal:".to_owned(), commands.join("\n")];
     let page = Page::start(&dashboards, sources, SECONDS, &notes).await?;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use testkit::account::Account;
 use testkit::doubles::server::Server;
 use testkit::project::repository;
+use testkit::real::prometheus::Prometheus;
 
 use crate::aws;
 
@@ -48,6 +49,16 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
+    /// All of a stack: CloudWatch's first, then Grafana's.
+    ///
+    /// # Errors
+    /// The stack has none in CloudWatch, or one of Grafana's is no JSON.
+    pub async fn all(account: &Account, stack: &str) -> anyhow::Result<Vec<Self>> {
+        let mut all = vec![Self::cloudwatch(account, stack).await?];
+        all.extend(Self::grafana()?);
+        Ok(all)
+    }
+
     /// Those of `infra/dashboards`.
     ///
     /// # Errors
@@ -90,6 +101,18 @@ pub struct Sources {
     pub cloudwatch: String,
     /// The rest of the account: the metrics of Lambda and SQS, the logs.
     pub account: String,
+}
+
+impl Sources {
+    /// Those of an account, whose AMP workspace has the samples of a Prometheus.
+    #[must_use]
+    pub fn of(account: &Account, prometheus: &Prometheus) -> Self {
+        Self {
+            prometheus: prometheus.url(),
+            cloudwatch: account.cloudwatch.url(),
+            account: account.ministack.url(),
+        }
+    }
 }
 
 /// A running page; it stops when dropped.

@@ -62,20 +62,15 @@ impl Past {
     /// # Errors
     /// There is no port to listen on.
     pub async fn page(&self) -> anyhow::Result<Page> {
-        let mut dashboards = vec![Dashboard::cloudwatch(&self.account, STACK).await?];
-        dashboards.extend(Dashboard::grafana()?);
+        let dashboards = Dashboard::all(&self.account, STACK).await?;
         let seconds = self.span.1 - self.span.0;
-        Page::start(&dashboards, self.sources(), seconds, &[]).await
-    }
-
-    /// Who holds it.
-    #[must_use]
-    pub fn sources(&self) -> Sources {
-        Sources {
-            prometheus: self.prometheus.url(),
-            cloudwatch: self.account.cloudwatch.url(),
-            account: self.account.ministack.url(),
-        }
+        Page::start(
+            &dashboards,
+            Sources::of(&self.account, &self.prometheus),
+            seconds,
+            &[],
+        )
+        .await
     }
 
     /// Minute by minute, as a Prometheus takes samples in the order of their times.

@@ -380,56 +380,62 @@ impl Call<'_> {
 }
 
 /// Every call that a statement of the topics and of their key is for.
-const PUBLISHING: [(&str, &str, &str, &str, &str); 9] = [
-    ("AlarmTopicPolicy", CLOUDWATCH, "sns:Publish", TOPIC, ALARM),
-    (
+const PUBLISHING: [[&str; 5]; 9] = [
+    ["AlarmTopicPolicy", CLOUDWATCH, "sns:Publish", TOPIC, ALARM],
+    [
         "AlarmTopicPolicy",
         ALERT_MANAGER,
         "sns:GetTopicAttributes",
         TOPIC,
         AMP,
-    ),
-    ("AlarmTopicPolicy", ALERT_MANAGER, "sns:Publish", TOPIC, AMP),
-    (
+    ],
+    ["AlarmTopicPolicy", ALERT_MANAGER, "sns:Publish", TOPIC, AMP],
+    [
         "GpuEventsTopicPolicy",
         ALERT_MANAGER,
         "sns:GetTopicAttributes",
         EVENTS,
         AMP,
-    ),
-    (
+    ],
+    [
         "GpuEventsTopicPolicy",
         ALERT_MANAGER,
         "sns:Publish",
         EVENTS,
         AMP,
-    ),
-    ("AlarmTopicKey", CLOUDWATCH, "kms:Decrypt", TOPIC_KEY, ALARM),
-    (
+    ],
+    ["AlarmTopicKey", CLOUDWATCH, "kms:Decrypt", TOPIC_KEY, ALARM],
+    [
         "AlarmTopicKey",
         CLOUDWATCH,
         "kms:GenerateDataKey",
         TOPIC_KEY,
         ALARM,
-    ),
-    (
+    ],
+    [
         "AlarmTopicKey",
         ALERT_MANAGER,
         "kms:Decrypt",
         TOPIC_KEY,
         AMP,
-    ),
-    (
+    ],
+    [
         "AlarmTopicKey",
         ALERT_MANAGER,
         "kms:GenerateDataKey",
         TOPIC_KEY,
         AMP,
-    ),
+    ],
 ];
 
 fn publishing() -> impl Iterator<Item = Call<'static>> {
-    let call = |(policy, service, action, resource, source)| Call {
+    PUBLISHING.into_iter().map(call)
+}
+
+/// A call of a service for somebody of this account: the policy asked, the service, its action on a resource, and
+/// for what.
+fn call([policy, service, action, resource, source]: [&'static str; 5]) -> Call<'static> {
+    Call {
         policy,
         service,
         action,
@@ -438,8 +444,7 @@ fn publishing() -> impl Iterator<Item = Call<'static>> {
         source,
         tls: true,
         holding: &HOLDING,
-    };
-    PUBLISHING.into_iter().map(call)
+    }
 }
 
 #[test]
@@ -542,84 +547,74 @@ fn alert_manager_is_known_by_the_regions_own_name_where_it_has_one() {
 
 #[test]
 fn topics_and_their_key_are_used_for_nothing_but_publishing() {
-    for (policy, service, action, resource, source) in [
+    for row in [
         // CloudWatch's words are for people.
-        (
+        [
             "GpuEventsTopicPolicy",
             CLOUDWATCH,
             "sns:Publish",
             EVENTS,
             ALARM,
-        ),
-        (
+        ],
+        [
             "AlarmTopicPolicy",
             CLOUDWATCH,
             "sns:GetTopicAttributes",
             TOPIC,
             ALARM,
-        ),
-        (
+        ],
+        [
             "AlarmTopicPolicy",
             ALERT_MANAGER,
             "sns:Subscribe",
             TOPIC,
             AMP,
-        ),
-        (
+        ],
+        [
             "GpuEventsTopicPolicy",
             ALERT_MANAGER,
             "sns:Subscribe",
             EVENTS,
             AMP,
-        ),
-        (
+        ],
+        [
             "GpuEventsTopicPolicy",
             ALERT_MANAGER,
             "sns:DeleteTopic",
             EVENTS,
             AMP,
-        ),
-        (
+        ],
+        [
             "AlarmTopicPolicy",
             ALERT_MANAGER,
             "sns:Publish",
             EVENTS,
             AMP,
-        ),
-        (
+        ],
+        [
             "GpuEventsTopicPolicy",
             ALERT_MANAGER,
             "sns:Publish",
             TOPIC,
             AMP,
-        ),
-        (
+        ],
+        [
             "AlarmTopicKey",
             ALERT_MANAGER,
             "kms:ScheduleKeyDeletion",
             TOPIC_KEY,
             AMP,
-        ),
-        (
+        ],
+        [
             "AlarmTopicKey",
             CLOUDWATCH,
             "kms:PutKeyPolicy",
             TOPIC_KEY,
             ALARM,
-        ),
+        ],
     ] {
-        let call = Call {
-            policy,
-            service,
-            action,
-            resource,
-            account: ACCOUNT,
-            source,
-            tls: true,
-            holding: &HOLDING,
-        };
-        let decision = call.decision();
-        assert_eq!(decision, Decision::NotApplicable, "{policy} {action}");
+        let decision = call(row).decision();
+        assert_eq!(decision, Decision::NotApplicable, "{row:?}");
     }
 }
 

@@ -18,12 +18,21 @@ const INTERVAL: &str = "6s";
 /// # Errors
 /// In the words of `rules.py`.
 pub async fn options(cluster: &str) -> Result<prometheus::Options> {
-    let mut rules = rendered(cluster).await?;
-    for (_, rules) in &mut rules {
-        *rules = hurried(rules)?;
-    }
+    Ok(with(rendered(cluster, hurried).await?))
+}
+
+/// What a Prometheus starts with that knows all rules of a cluster, and leaves evaluating them to others.
+///
+/// # Errors
+/// In the words of `rules.py`.
+pub async fn resting(cluster: &str) -> Result<prometheus::Options> {
+    let rested = |rules: &str| Ok(rules.replace("interval: 1m", "interval: 365d"));
+    Ok(with(rendered(cluster, rested).await?))
+}
+
+fn with(rules: Vec<(String, String)>) -> prometheus::Options {
     let alerts = prometheus::ALERTMANAGERS;
-    Ok(prometheus::Options {
+    prometheus::Options {
         config: format!(
             "global: {{evaluation_interval: {INTERVAL}, rule_query_offset: {INTERVAL}}}\n\
              rule_files: ['*.rules.yml']\n\
@@ -32,20 +41,7 @@ pub async fn options(cluster: &str) -> Result<prometheus::Options> {
         rules,
         remote_write_receiver: true,
         ..Default::default()
-    })
-}
-
-/// What a Prometheus starts with that knows all rules of a cluster, and leaves evaluating them to others.
-///
-/// # Errors
-/// In the words of `rules.py`.
-pub async fn resting(cluster: &str) -> Result<prometheus::Options> {
-    let mut options = options(cluster).await?;
-    options.rules = rendered(cluster).await?;
-    for (_, rules) in &mut options.rules {
-        *rules = rules.replace("interval: 1m", "interval: 365d");
     }
-    Ok(options)
 }
 
 /// Alert Manager's definition, for a workspace of one's own.
@@ -58,13 +54,16 @@ pub async fn definition(people: &str, programs: &str) -> Result<String> {
     script(&["alertmanager", "--set", &people, "--set", &programs]).await
 }
 
-/// The files, by their names.
-async fn rendered(cluster: &str) -> Result<Vec<(String, String)>> {
+/// The files by their names, each changed.
+async fn rendered(
+    cluster: &str,
+    change: impl Fn(&str) -> Result<String>,
+) -> Result<Vec<(String, String)>> {
     let cluster = format!("ClusterName={cluster}");
     let mut rules = Vec::new();
     for package in ["health", "efficiency"] {
         let file = script(&["render", package, "--set", &cluster]).await?;
-        rules.push((format!("{package}.rules.yml"), file));
+        rules.push((format!("{package}.rules.yml"), change(&file)?));
     }
     Ok(rules)
 }

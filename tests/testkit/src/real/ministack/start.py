@@ -1,7 +1,10 @@
-"""Starts MiniStack with a gap filled: it knows no rules of Amazon Managed Prometheus, which are kept as they are, and
-no alarm on an expression, which is taken for one on a metric of its name. And with two faults mended, which its updates of a stack in a stack have: they forget
-the attributes of what they leave alone, so that the next `Fn::GetAtt` fails, and they leave behind
-the custom resource that an update has put another one in place of."""
+"""Starts MiniStack with two gaps filled and two faults mended.
+
+It has no rules of Amazon Managed Prometheus: they get an ARN, and nothing evaluates them. It has no alarms on an
+expression: each becomes an alarm on a metric of the expression's name.
+
+Where it updates a stack in a stack, it forgets the attributes of the resources that do not change, so that the next
+`Fn::GetAtt` fails; and it does not delete a custom resource that the update has replaced."""
 
 from ministack.app import main
 from ministack.services.cloudformation import _stacks, provisioners
