@@ -9,7 +9,7 @@ use testkit::doubles::cloudwatch::OtlpFailure;
 use crate::kind::Kind;
 
 /// Lambda's time limit for a run in a hurry, which may end with one of [`HURRIED_ENDS`] too.
-pub(crate) const HURRY: Duration = Duration::from_secs(4);
+pub(crate) const HURRY: Duration = Duration::from_secs(6);
 /// For one that has time for the SDK's five tries, which take up to 15 s, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const HURRIED_ENDS: [&str; 2] = ["AmpUnavailable", "OutOfTime"];
