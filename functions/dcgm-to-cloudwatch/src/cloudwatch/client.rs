@@ -9,16 +9,18 @@ use aws_sdk_cloudwatch::error::SdkError;
 use aws_sdk_cloudwatch::operation::put_metric_data::PutMetricDataError;
 use aws_smithy_types::body::SdkBody;
 
+use super::cbor;
 use super::datum::Datum;
-use super::{cbor, gzip};
+use super::gzip::Packer;
 
 /// The SDK's own default for `AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES`.
 const MIN_BYTES: u32 = 10_240;
 
 /// A client of CloudWatch.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Client {
     client: aws_sdk_cloudwatch::Client,
+    packer: Packer,
     /// Bodies below this many bytes stay as they are.
     min_bytes: usize,
 }
@@ -35,6 +37,7 @@ impl Client {
         };
         Self {
             client: aws_sdk_cloudwatch::Client::from_conf(config.build()),
+            packer: Packer::new(),
             min_bytes,
         }
     }
@@ -48,8 +51,13 @@ impl Client {
         namespace: &str,
         datums: &[Datum<'_>],
     ) -> Result<(), SdkError<PutMetricDataError>> {
-        let body = Body::new(cbor::body(namespace, datums), self.min_bytes)
-            .map_err(SdkError::construction_failure)?;
+        let mut bytes = cbor::body(namespace, datums);
+        let is_packed = bytes.len() >= self.min_bytes;
+        if is_packed {
+            let packed = self.packer.pack(&bytes);
+            bytes = packed.map_err(SdkError::construction_failure)?;
+        }
+        let body = Body { bytes, is_packed };
         let call = self.client.put_metric_data().customize().interceptor(body);
         call.send().await.map(drop)
     }
@@ -60,18 +68,6 @@ impl Client {
 struct Body {
     bytes: Vec<u8>,
     is_packed: bool,
-}
-
-impl Body {
-    fn new(bytes: Vec<u8>, min_bytes: usize) -> std::io::Result<Self> {
-        let is_packed = bytes.len() >= min_bytes;
-        let bytes = if is_packed {
-            gzip::pack(&bytes)?
-        } else {
-            bytes
-        };
-        Ok(Self { bytes, is_packed })
-    }
 }
 
 impl Intercept for Body {

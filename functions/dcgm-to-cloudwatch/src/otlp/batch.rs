@@ -1,6 +1,6 @@
 //! Points into requests within the limits.
 
-use super::encode::{max_bytes, max_bytes_after};
+use super::encode::{METRIC_BYTES, REQUEST_BYTES, point_len};
 use super::limits::{MAX_BYTES, MAX_POINTS};
 use super::point::Point;
 
@@ -11,11 +11,19 @@ pub(crate) fn batches<'r>(
 ) -> impl Iterator<Item = Vec<Point<'r>>> {
     let mut points = points.peekable();
     std::iter::from_fn(move || {
-        let mut batch: Vec<Point<'r>> = Vec::new();
-        let mut bytes = max_bytes(cluster, &[]);
+        let mut batch: Vec<Point<'r>> = Vec::with_capacity(MAX_POINTS);
+        let mut bytes = REQUEST_BYTES;
+        let mut of_point = 0;
         while batch.len() < MAX_POINTS {
             let Some(next) = points.peek() else { break };
-            bytes += max_bytes_after(batch.last(), cluster, next);
+            let before = batch.last();
+            if !before.is_some_and(|before| std::ptr::eq(before.gpu, next.gpu)) {
+                of_point = point_len(cluster, next);
+            }
+            if !before.is_some_and(|before| before.series.is_same(&next.series)) {
+                bytes += METRIC_BYTES + next.series.name.len();
+            }
+            bytes += of_point;
             if bytes > MAX_BYTES && !batch.is_empty() {
                 break;
             }

@@ -8,7 +8,7 @@ use reqwest::{Request, Response, StatusCode};
 
 use super::endpoint::Endpoint;
 use super::reply::{PartialSuccess, partial_success, refusal};
-use crate::cloudwatch::gzip;
+use crate::cloudwatch::gzip::Packer;
 use crate::error::RunError;
 use crate::signature::{Scope, signed};
 
@@ -32,7 +32,8 @@ pub(crate) struct Client {
     endpoint: Endpoint,
     credentials: SharedCredentialsProvider,
     http: reqwest::Client,
-    compresses: bool,
+    /// Unless bodies stay as they are.
+    packer: Option<Packer>,
 }
 
 /// Why a body was not accepted.
@@ -63,7 +64,7 @@ impl Client {
             endpoint,
             credentials,
             http,
-            compresses,
+            packer: compresses.then(Packer::new),
         }
     }
 
@@ -71,11 +72,12 @@ impl Client {
     ///
     /// # Errors
     /// `Throttled` or `PublishFailed` after several attempts; `AccessDenied` and refused points at once.
-    pub(crate) async fn send(&self, body: &[u8]) -> Result<PartialSuccess, SendError> {
-        let packed = if self.compresses {
-            gzip::pack(body).map_err(|error| failed(&error.to_string()))?
-        } else {
-            body.to_vec()
+    pub(crate) async fn send(&self, body: Vec<u8>) -> Result<PartialSuccess, SendError> {
+        let packed = match &self.packer {
+            Some(packer) => packer
+                .pack(&body)
+                .map_err(|error| failed(&error.to_string()))?,
+            None => body,
         };
         let delays = startup::backoff(FIRST_DELAY, LONGEST_DELAY);
         for delay in delays.take(ATTEMPTS - 1) {
@@ -118,10 +120,9 @@ impl Client {
 
     async fn signed(&self, packed: &[u8]) -> Result<Request, Failure> {
         let encoded = [CONTENT_TYPE, CONTENT_ENCODING];
-        let headers = if self.compresses {
-            &encoded[..]
-        } else {
-            &encoded[..1]
+        let headers = match self.packer {
+            Some(_) => &encoded[..],
+            None => &encoded[..1],
         };
         let Endpoint { url, region } = &self.endpoint;
         let scope = Scope {

@@ -4,7 +4,8 @@
 //! builds a tree of owned texts. The tests read it back with OpenTelemetry's own schema.
 //! <https://github.com/open-telemetry/opentelemetry-proto/tree/main/opentelemetry/proto>
 
-use super::point::Point;
+use super::point::{Point, by_gpu, by_metric};
+use super::series::Series;
 
 /// Name of the instrumentation scope.
 const SCOPE: &str = "dcgm-to-cloudwatch";
@@ -13,100 +14,109 @@ const SCOPE: &str = "dcgm-to-cloudwatch";
 const FIXED_64: u8 = 1;
 const LENGTH_DELIMITED: u8 = 2;
 
-/// Bytes of a point besides its labels, and of a label besides its texts: tags, lengths (of up to two bytes
-/// each for what is shorter than 16 KiB), time and value.
-const POINT_BYTES: usize = 24;
-const LABEL_BYTES: usize = 12;
-/// Bytes of a metric besides its name, and of what is around all metrics.
-const METRIC_BYTES: usize = 32;
-const REQUEST_BYTES: usize = 64;
+/// Upper bounds of the bytes around all metrics, and of those of a metric besides its name and points.
+pub(crate) const REQUEST_BYTES: usize = 64;
+pub(crate) const METRIC_BYTES: usize = 32;
+
+/// Bytes of a point's time and value.
+const SAMPLE_BYTES: usize = 18;
 
 /// The body of one request. Points of one metric, and of one GPU in it, should follow each other.
+///
+/// The length of a message stands before it, so all lengths are summed up first.
 pub(crate) fn encode(cluster: &str, points: &[Point<'_>]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(max_bytes(cluster, points));
-    message(&mut body, 1, |resource_metrics| {
-        message(resource_metrics, 2, |scope_metrics| {
-            message(scope_metrics, 1, |scope| text(scope, 1, SCOPE));
-            for of_metric in points.chunk_by(|a, b| a.series == b.series) {
-                message(scope_metrics, 2, |metric| {
-                    encode_metric(metric, cluster, of_metric);
-                });
-            }
-        });
-    });
+    let scope = field_len(SCOPE.len());
+    let lengths = by_metric(points).map(|points| field_len(metric_len(cluster, points)));
+    let scope_metrics = field_len(scope) + lengths.sum::<usize>();
+    let resource_metrics = field_len(scope_metrics);
+
+    let mut body = Vec::with_capacity(field_len(resource_metrics));
+    message(&mut body, 1, resource_metrics);
+    message(&mut body, 2, scope_metrics);
+    message(&mut body, 1, scope);
+    text(&mut body, 1, SCOPE);
+    for points in by_metric(points) {
+        message(&mut body, 2, metric_len(cluster, points));
+        encode_metric(&mut body, cluster, points);
+    }
     body
 }
 
-fn encode_metric(metric: &mut Vec<u8>, cluster: &str, points: &[Point<'_>]) {
-    let series = points[0].series;
-    text(metric, 1, series.name);
-    // A default value is left out: https://protobuf.dev/programming-guides/proto3/#default
-    if !series.unit.is_empty() {
-        text(metric, 3, series.unit);
-    }
-    message(metric, 5, |gauge| {
-        let mut labels = Vec::new();
-        for of_gpu in points.chunk_by(|a, b| std::ptr::eq(a.gpu, b.gpu)) {
-            labels.clear();
-            encode_labels(&mut labels, cluster, &of_gpu[0]);
-            for point in of_gpu {
-                tag(gauge, 1, LENGTH_DELIMITED);
-                varint(gauge, labels.len() + 18);
-                fixed64(gauge, 3, (point.at as u64 * 1_000_000).to_le_bytes());
-                fixed64(gauge, 4, point.value.to_le_bytes());
-                gauge.extend_from_slice(&labels);
-            }
-        }
-    });
-}
-
-fn encode_labels(labels: &mut Vec<u8>, cluster: &str, point: &Point<'_>) {
-    for (name, value) in point.labels(cluster) {
-        message(labels, 7, |label| {
-            text(label, 1, name);
-            message(label, 2, |any| text(any, 1, value));
-        });
-    }
-}
-
-/// Upper bound of the bytes of a request.
-pub(crate) fn max_bytes(cluster: &str, points: &[Point<'_>]) -> usize {
-    let mut before = None;
-    let points = points
-        .iter()
-        .map(|point| max_bytes_after(before.replace(point), cluster, point));
-    REQUEST_BYTES + points.sum::<usize>()
-}
-
-/// Upper bound of the bytes that a point adds to those `before` it.
-pub(crate) fn max_bytes_after(
-    before: Option<&Point<'_>>,
-    cluster: &str,
-    point: &Point<'_>,
-) -> usize {
-    let labels = point.labels(cluster);
-    let labels: usize = labels
-        .map(|(name, value)| LABEL_BYTES + name.len() + value.len())
-        .sum();
-    let metric = match before {
-        Some(before) if before.series == point.series => 0,
-        _ => METRIC_BYTES + point.series.name.len(),
+fn metric_len(cluster: &str, points: &[Point<'_>]) -> usize {
+    let Series { name, unit, .. } = points[0].series;
+    let unit = if unit.is_empty() {
+        0
+    } else {
+        field_len(unit.len())
     };
-    POINT_BYTES + labels + metric
+    field_len(name.len()) + unit + field_len(gauge_len(cluster, points))
 }
 
-fn message(out: &mut Vec<u8>, field: u8, write: impl FnOnce(&mut Vec<u8>)) {
+fn encode_metric(out: &mut Vec<u8>, cluster: &str, points: &[Point<'_>]) {
+    let Series { name, unit, .. } = points[0].series;
+    text(out, 1, name);
+    // A default value is left out: https://protobuf.dev/programming-guides/proto3/#default
+    if !unit.is_empty() {
+        text(out, 3, unit);
+    }
+    message(out, 5, gauge_len(cluster, points));
+    let mut labels = Vec::new();
+    for points in by_gpu(points) {
+        labels.clear();
+        encode_labels(&mut labels, cluster, &points[0]);
+        for point in points {
+            message(out, 1, SAMPLE_BYTES + labels.len());
+            fixed64(out, 3, (point.at as u64 * 1_000_000).to_le_bytes());
+            fixed64(out, 4, point.value.to_le_bytes());
+            out.extend_from_slice(&labels);
+        }
+    }
+}
+
+fn gauge_len(cluster: &str, points: &[Point<'_>]) -> usize {
+    let lengths = by_gpu(points).map(|points| points.len() * point_len(cluster, &points[0]));
+    lengths.sum()
+}
+
+/// The bytes of a point, whatever its time and value.
+pub(crate) fn point_len(cluster: &str, point: &Point<'_>) -> usize {
+    let labels = point.labels(cluster);
+    let labels = labels.map(|(name, value)| field_len(label_len(name, value)));
+    field_len(SAMPLE_BYTES + labels.sum::<usize>())
+}
+
+fn encode_labels(out: &mut Vec<u8>, cluster: &str, point: &Point<'_>) {
+    for (name, value) in point.labels(cluster) {
+        message(out, 7, label_len(name, value));
+        text(out, 1, name);
+        message(out, 2, field_len(value.len()));
+        text(out, 1, value);
+    }
+}
+
+fn label_len(name: &str, value: &str) -> usize {
+    field_len(name.len()) + field_len(field_len(value.len()))
+}
+
+/// Bytes of a field whose tag takes one and whose content takes `len`.
+fn field_len(len: usize) -> usize {
+    let mut bytes = 2;
+    let mut rest = len >> 7;
+    while rest > 0 {
+        bytes += 1;
+        rest >>= 7;
+    }
+    bytes + len
+}
+
+/// What stands before a message of `len` bytes.
+fn message(out: &mut Vec<u8>, field: u8, len: usize) {
     tag(out, field, LENGTH_DELIMITED);
-    let start = out.len();
-    write(out);
-    let mut length = Vec::with_capacity(5);
-    varint(&mut length, out.len() - start);
-    out.splice(start..start, length);
+    varint(out, len);
 }
 
 fn text(out: &mut Vec<u8>, field: u8, text: &str) {
-    tag(out, field, LENGTH_DELIMITED);
-    varint(out, text.len());
+    message(out, field, text.len());
     out.extend_from_slice(text.as_bytes());
 }
 
@@ -249,7 +259,10 @@ mod tests {
                 .map(|(metric, of, at, value)| point(*metric, &gpus[of % gpus.len()], *at, *value))
                 .collect();
             let body = encode(&cluster, &points);
-            prop_assert!(body.len() <= max_bytes(&cluster, &points));
+            prop_assert_eq!(body.len(), body.capacity());
+            let points_len: usize = points.iter().map(|point| point_len(&cluster, point)).sum();
+            let metrics = by_metric(&points).map(|points| METRIC_BYTES + points[0].series.name.len());
+            prop_assert!(body.len() <= REQUEST_BYTES + metrics.sum::<usize>() + points_len);
             prop_assert_eq!(decode(&body), expected(&cluster, &points));
         }
     }

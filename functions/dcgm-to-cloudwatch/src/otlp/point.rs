@@ -60,6 +60,16 @@ impl<'r> Point<'r> {
     }
 }
 
+/// Points of one metric that follow each other.
+pub(crate) fn by_metric<'p, 'r>(points: &'p [Point<'r>]) -> impl Iterator<Item = &'p [Point<'r>]> {
+    points.chunk_by(|a, b| a.series.is_same(&b.series))
+}
+
+/// Points of one GPU that follow each other.
+pub(crate) fn by_gpu<'p, 'r>(points: &'p [Point<'r>]) -> impl Iterator<Item = &'p [Point<'r>]> {
+    points.chunk_by(|a, b| std::ptr::eq(a.gpu, b.gpu))
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::sync::LazyLock;

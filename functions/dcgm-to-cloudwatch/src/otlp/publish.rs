@@ -9,7 +9,7 @@ use super::batch::batches;
 use super::client::{Client, SendError, one_line};
 use super::encode::encode;
 use super::limits::PARALLEL_REQUESTS;
-use super::point::Point;
+use super::point::{Point, by_gpu, by_metric};
 use super::reply::PartialSuccess;
 use crate::error::RunError;
 
@@ -44,15 +44,15 @@ impl Sent {
 
     /// A request of these points, of which some were rejected.
     fn of(cluster: &str, points: &[Point<'_>], bytes: usize, rejected: u64) -> Self {
+        let charged = by_metric(points)
+            .flat_map(by_gpu)
+            .map(|points| points.len() as u64 * points[0].charged_bytes(cluster));
         Self {
             points: points.len() as u64 - rejected,
             requests: 1,
             bytes: bytes as u64,
             refused: rejected,
-            charged_bytes: points
-                .iter()
-                .map(|point| point.charged_bytes(cluster))
-                .sum(),
+            charged_bytes: charged.sum(),
         }
     }
 }
@@ -149,9 +149,10 @@ impl<'a> Sender<'a, '_> {
     /// Sends points together. The inner error is why they are refused.
     async fn try_send(&self, points: &[Point<'a>]) -> Result<Result<Sent, String>, RunError> {
         let body = encode(self.cluster, points);
-        match self.client.send(&body).await {
+        let bytes = body.len();
+        match self.client.send(body).await {
             Ok(accepted) => {
-                let sent = count(self.cluster, points, body.len(), &accepted);
+                let sent = count(self.cluster, points, bytes, &accepted);
                 if sent.points > 0 {
                     // It may be set already.
                     let _ = self.takes_some.set(());

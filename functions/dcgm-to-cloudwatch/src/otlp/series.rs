@@ -34,6 +34,11 @@ impl<'r> Series<'r> {
             scale: first.scale.inverse(),
         }
     }
+
+    /// Whether both are of one metric, which keeps the name.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self.name, other.name)
+    }
 }
 
 /// The unit of a metric of the catalogue, found by its name or one of its series. CloudWatch has no name
