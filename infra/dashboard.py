@@ -10,9 +10,10 @@ stand, new ones go below the rest, and everything else is left as it is.
 import argparse
 import copy
 import json
-import subprocess
 import sys
 from urllib.parse import unquote
+
+import cli
 
 
 def main():
@@ -100,11 +101,7 @@ def write_dashboard(name, dashboard):
 
 
 def aws(*arguments):
-    command = ["aws", *arguments, "--output", "json"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    if run.returncode != 0:
-        raise ValueError(run.stderr.strip())
-    return run.stdout
+    return cli.aws(*arguments, "--output", "json")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Packages the stack: built functions and templates go to S3, templates ready to deploy come back.
 
-    package.py --bucket BUCKET [--build target/lambda] [--output build/package] [--xid-overrides FILE]
+    package.py --bucket BUCKET [--build target/lambda] [--output build/package] [--xid-overrides FILE] [--check]
 
 Leaves the templates that a stack can be made of in the output folder; the others are parts of
 them. The same build gives the same zips, so nothing is uploaded or redeployed without a change.
@@ -11,10 +11,10 @@ import argparse
 import hashlib
 import pathlib
 import re
-import subprocess
 import sys
 import zipfile
 
+import cli
 import rules
 
 INFRA = pathlib.Path(__file__).resolve().parent
@@ -27,7 +27,12 @@ ENTRY_POINTS = (
     "efficiency.yaml",
 )
 TEMPLATES = (*ENTRY_POINTS, "network.yaml", "topic.yaml", "prometheus.yaml", "grafana.yaml")
+# Where in the bucket.
+PREFIX = "gpu-monitoring"
 FUNCTIONS = ("dcgm-to-cloudwatch", "grafana-datasource-setup")
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 # A comment that names a text of rules/, and what stands there until it is put in.
 MARK = re.compile(r"(?P<indent> +)# rules/(?P<name>[a-z.]+) .*: package\.py puts .*\n(?:(?P=indent).*\n)+")
@@ -39,8 +44,11 @@ ARCHITECTURES = {0x3E: "x86_64", 0xB7: "arm64"}
 def main():
     arguments = parse_arguments()
     stage = arguments.output / "stage"
-    stage.mkdir(parents=True, exist_ok=True)
     try:
+        if arguments.check:
+            check(arguments)
+            return
+        stage.mkdir(parents=True, exist_ok=True)
         binaries = {name: arguments.build / name / "bootstrap" for name in FUNCTIONS}
         architecture = common_architecture(binaries.values())
         for name, binary in binaries.items():
@@ -49,6 +57,7 @@ def main():
         for template in TEMPLATES:
             text = put_rules_in((INFRA / template).read_text(), arguments.xid_overrides)
             (stage / template).write_text(stamp(text, architecture, revision))
+        print(f"uploading to s3://{arguments.bucket}/{PREFIX}", flush=True)
         for template in ENTRY_POINTS:
             package(stage / template, arguments.output / template, arguments.bucket)
     except (OSError, ValueError) as error:
@@ -62,7 +71,32 @@ def parse_arguments():
     parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("target/lambda"))
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("build/package"))
     parser.add_argument("--xid-overrides", type=pathlib.Path, metavar="FILE", help="classes of XIDs, see infra/rules.py")
+    parser.add_argument("--check", action="store_true", help="only check the bucket and FILE, before all is built")
     return parser.parse_args()
+
+
+def check(arguments):
+    if not BUCKET.fullmatch(arguments.bucket):
+        raise ValueError(f"BUCKET={arguments.bucket}: expected the name of a bucket alone, such as my-bucket")
+    check_bucket(arguments.bucket, cli.region())
+    for template in TEMPLATES:
+        put_rules_in((INFRA / template).read_text(), arguments.xid_overrides)
+
+
+def check_bucket(bucket, region):
+    """CloudFormation reads templates and functions from a bucket in the stack's region only."""
+    try:
+        there = cli.aws("s3api", "head-bucket", "--bucket", bucket, "--query", "BucketRegion", "--output", "text").strip()
+    except ValueError as error:
+        if "(404)" in str(error):
+            raise ValueError(f"there is no bucket {bucket}; to make it: aws s3 mb s3://{bucket} --region {region}") from None
+        # Whoever may only write to the bucket may not ask for it.
+        if "(403)" in str(error):
+            print(f"package: bucket {bucket} is another account's, or you may not list it; going on", file=sys.stderr)
+            return
+        raise
+    if region and there not in ("None", region):
+        raise ValueError(f"bucket {bucket} is in {there}, and the stack's region is {region}: name a bucket in {region}")
 
 
 def put_rules_in(text, xid_overrides):
@@ -119,11 +153,8 @@ def stamp(text, architecture, revision):
 
 
 def package(template, output, bucket):
-    command = ["aws", "cloudformation", "package", "--template-file", template, "--s3-bucket", bucket]
-    command += ["--s3-prefix", "gpu-monitoring", "--output-template-file", output]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    if run.returncode != 0:
-        raise ValueError(f"aws cloudformation package {template.name}: {run.stderr.strip()}")
+    command = ["cloudformation", "package", "--template-file", template, "--s3-bucket", bucket]
+    cli.aws(*command, "--s3-prefix", PREFIX, "--output-template-file", output)
 
 
 if __name__ == "__main__":

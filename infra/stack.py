@@ -3,6 +3,7 @@
 a stack of another template.
 
     stack.py updatable --stack pcluster-infra
+    stack.py there --stack pcluster-infra
     stack.py failures --stack pcluster-infra
     stack.py delete --stack pcluster-infra
 
@@ -12,14 +13,20 @@ Stacks in the stack are read as well: CloudFormation says of them only that they
 import argparse
 import datetime
 import json
-import subprocess
 import sys
+
+import cli
 
 STACK = "AWS::CloudFormation::Stack"
 # What an operation of a stack begins with.
 BEGINNINGS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS")
 # Said of what was stopped because something else had failed.
 CANCELLED = "cancelled"
+
+# Lambda allows 64 characters for a function's name, which ends in -grafana-datasource-setup.
+MAX_NAME = 39
+# What a creation or deletion that failed leaves behind, which can only be deleted.
+DEAD = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
 
 # All that the entry template parallelcluster-infrastructure.yaml holds.
 ENTRY = {("Network", STACK), ("Monitoring", STACK)}
@@ -49,7 +56,8 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, run, text in (
-        ("updatable", refuse_others, "fail if an update would delete what another template has made"),
+        ("updatable", check_updatable, "fail if the stack cannot be updated, or would lose what another template has made"),
+        ("there", describe, "fail if there is no such stack, or no way to ask for it"),
         ("failures", print_failures, "print what failed, and CloudFormation's reasons"),
         ("delete", delete, "delete the stack, and print what is kept"),
     ):
@@ -59,14 +67,27 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def refuse_others(stack):
+def describe(stack):
+    return json.loads(aws("describe-stacks", "--stack-name", stack, "--output", "json"))["Stacks"][0]
+
+
+def check_updatable(stack):
     """What a stack holds beyond the entry template's resources, an update would delete."""
+    if len(stack) > MAX_NAME and not stack.startswith("arn:"):
+        raise ValueError(f"STACK={stack}: {len(stack)} characters; a function's name has room for {MAX_NAME} of them")
     try:
-        listed = aws("list-stack-resources", "--stack-name", stack, "--output", "json")
+        status = describe(stack)["StackStatus"]
     except ValueError as error:
         if "does not exist" in str(error):
             return
         raise
+    if status in DEAD:
+        names = f"STACK={stack} REGION={cli.region() or '…'}"
+        raise ValueError(
+            f"stack {stack} is {status} and can only be deleted: make destroy {names}. "
+            f"Why it failed: make failures {names}"
+        )
+    listed = aws("list-stack-resources", "--stack-name", stack, "--output", "json")
     there = [
         (one["LogicalResourceId"], one["ResourceType"])
         for one in json.loads(listed)["StackResourceSummaries"]
@@ -86,12 +107,14 @@ def print_failures(stack):
     for event in found:
         reason = event.get("ResourceStatusReason", "CloudFormation gives no reason")
         print(f"{event['LogicalResourceId']} ({event['ResourceType']}): {reason}")
-    if not found:
+    if found:
+        print("docs/troubleshooting.md says what to do about it")
+    else:
         print(f"nothing has failed in the last operation of {stack}")
 
 
 def delete(stack):
-    identity = json.loads(aws("describe-stacks", "--stack-name", stack, "--output", "json"))["Stacks"][0]["StackId"]
+    identity = describe(stack)["StackId"]
     print(f"deleting {identity}, which takes some minutes", flush=True)
     aws("delete-stack", "--stack-name", identity)
     try:
@@ -151,13 +174,7 @@ def time(event):
 
 
 def aws(*arguments):
-    try:
-        run = subprocess.run(["aws", "cloudformation", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise ValueError("the AWS CLI is missing: install it, or put .venv/bin of `make tools` on PATH") from None
-    if run.returncode != 0:
-        raise ValueError(f"aws cloudformation {arguments[0]}: {run.stderr.strip()}")
-    return run.stdout
+    return cli.aws("cloudformation", *arguments)
 
 
 if __name__ == "__main__":

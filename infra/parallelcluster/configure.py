@@ -195,7 +195,7 @@ def aws(*arguments):
     try:
         run = subprocess.run(["aws", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise ValueError("the AWS CLI is missing: install it, or put .venv/bin of `make tools` on PATH") from None
+        raise ValueError("the AWS CLI is missing: `make deploy-tools` puts it into .venv/bin, which has to be on PATH") from None
     if run.returncode != 0:
         raise ValueError(f"aws {arguments[0]} {arguments[1]}: {run.stderr.strip()}")
     return run.stdout

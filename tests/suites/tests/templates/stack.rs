@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::project::{repository, tool};
 
+use crate::run;
 use crate::template::Template;
 
 /// Answers `describe-stacks` and `describe-stack-events` from files, and waits for nothing.
@@ -19,10 +20,11 @@ folder=${0%/*}
 echo "$*" >>"$folder/calls"
 shift
 case $1 in
-  describe-stacks) cat "$folder/stacks" ;;
+  describe-stacks) [[ ! -e $folder/absent ]] || { cat "$folder/absent" >&2; exit 254; }; cat "$folder/stacks" ;;
   describe-stack-events) cat "$folder/$(basename "$3")" ;;
   delete-stack) ;;
-  list-stack-resources) [[ ! -e $folder/absent ]] || { cat "$folder/absent" >&2; exit 254; }; cat "$folder/resources" ;;
+  list-stack-resources) cat "$folder/resources" ;;
+  head-bucket) [[ ! -e $folder/refused ]] || { cat "$folder/refused" >&2; exit 254; }; cat "$folder/bucket" ;;
   wait) [[ ! -e $folder/refused ]] || { cat "$folder/refused" >&2; exit 255; } ;;
   *) echo "aws: $* was not expected" >&2; exit 252 ;;
 esac
@@ -36,8 +38,9 @@ impl Cli {
     /// An AWS CLI that knows the events of these stacks, each from the oldest to the newest.
     fn with(stacks: &[(&str, Vec<Value>)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let root = json!({"Stacks": [{"StackId": format!("{ARN}/gpu/root")}]});
-        fs::write(folder.path().join("stacks"), root.to_string()).unwrap();
+        let cli = Self(folder);
+        cli.place_stack("UPDATE_COMPLETE");
+        let folder = &cli.0;
         for (stack, events) in stacks {
             let newest_first: Vec<_> = events.iter().rev().collect();
             let listed = json!({"StackEvents": newest_first}).to_string();
@@ -49,19 +52,32 @@ impl Cli {
         let aws = folder.path().join("aws");
         fs::write(&aws, AWS).unwrap();
         fs::set_permissions(&aws, PermissionsExt::from_mode(0o755)).unwrap();
-        Self(folder)
+        cli
+    }
+
+    fn place_stack(&self, status: &str) {
+        let root = json!({"StackId": format!("{ARN}/gpu/root"), "StackStatus": status});
+        self.place("stacks", &json!({ "Stacks": [root] }).to_string());
+    }
+
+    fn place(&self, name: &str, text: &str) {
+        fs::write(self.0.path().join(name), text).unwrap();
     }
 
     /// What the script prints, and whether it succeeds.
     fn run(&self, command: &str) -> (String, bool) {
-        let output = Command::new(tool("python3"))
-            .arg(repository("infra/stack.py"))
-            .args([command, "--stack", "gpu"])
+        self.script("infra/stack.py", &[command, "--stack", "gpu"])
+    }
+
+    fn script(&self, script: &str, words: &[&str]) -> (String, bool) {
+        let mut python = Command::new(tool("python3"));
+        python
+            .arg(repository(script))
+            .args(words)
             .env("PATH", format!("{}:/usr/bin:/bin", self.0.path().display()))
-            .output()
-            .unwrap();
-        let printed = [output.stdout, output.stderr].concat();
-        (String::from_utf8(printed).unwrap(), output.status.success())
+            .env("AWS_REGION", "us-east-2");
+        let (succeeds, printed) = run(&mut python);
+        (printed, succeeds)
     }
 }
 
@@ -91,6 +107,7 @@ fn of_inner(stack: &str, second: u32, inner: &str, status: &str, reason: &str) -
     event(stack, second, [inner, STACK, &physical], status, reason)
 }
 
+const HELP: &str = "docs/troubleshooting.md says what to do about it\n";
 const REASON: &str =
     "Received response status [FAILED] from custom resource. Message returned: no such workspace";
 
@@ -149,7 +166,7 @@ fn failed_creation() -> Vec<(&'static str, Vec<Value>)> {
 fn a_failure_is_told_by_the_resource_it_began_with_and_once() {
     let (printed, succeeded) = Cli::with(&failed_creation()).run("failures");
     assert!(succeeded, "{printed}");
-    let expected = format!("GrafanaDataSource (Custom::GrafanaDataSource): {REASON}\n");
+    let expected = format!("GrafanaDataSource (Custom::GrafanaDataSource): {REASON}\n{HELP}");
     assert_eq!(printed, expected);
 }
 
@@ -165,7 +182,7 @@ fn a_stack_that_never_began_is_told_itself() {
     let (printed, _) = Cli::with(&[("root", events)]).run("failures");
     assert_eq!(
         printed,
-        format!("Grafana (AWS::CloudFormation::Stack): {denied}\n")
+        format!("Grafana (AWS::CloudFormation::Stack): {denied}\n{HELP}")
     );
 }
 
@@ -308,20 +325,145 @@ fn a_stack_of_another_template_is_not_updated() {
 fn a_stack_that_is_not_there_yet_may_be_made() {
     for (error, may) in [
         (
-            "An error occurred (ValidationError) when calling the ListStackResources operation: Stack with id gpu does not exist",
+            "An error occurred (ValidationError) when calling the DescribeStacks operation: Stack with id gpu does not exist",
             true,
         ),
         (
-            "An error occurred (ExpiredToken) when calling the ListStackResources operation: The security token is expired",
+            "An error occurred (ExpiredToken) when calling the DescribeStacks operation: The security token is expired",
             false,
         ),
     ] {
         let cli = Cli::with(&[]);
-        fs::write(cli.0.path().join("absent"), error).unwrap();
+        cli.place("absent", error);
         let (printed, succeeds) = cli.run("updatable");
         assert_eq!(succeeds, may, "{printed}");
         assert_eq!(printed.contains("ExpiredToken"), !may, "{printed}");
     }
+}
+
+/// CloudFormation updates no stack whose creation has failed.
+#[test]
+fn a_stack_that_never_came_up_is_to_be_deleted_first() {
+    for (status, may) in [
+        ("ROLLBACK_COMPLETE", false),
+        ("DELETE_FAILED", false),
+        ("REVIEW_IN_PROGRESS", true),
+        ("UPDATE_ROLLBACK_COMPLETE", true),
+    ] {
+        let cli = Cli::with(&[]);
+        cli.place_stack(status);
+        cli.place("resources", &resources(&[]).to_string());
+        let (printed, succeeds) = cli.run("updatable");
+        assert_eq!(succeeds, may, "{status}: {printed}");
+        let told = [status, "make destroy STACK=gpu REGION=us-east-2"];
+        assert!(
+            may || told.iter().all(|words| printed.contains(words)),
+            "{printed}"
+        );
+    }
+}
+
+/// Lambda would refuse the function, after the network was made.
+#[test]
+fn a_stack_whose_functions_could_not_be_named_is_refused() {
+    let longest = "g".repeat(64 - "-grafana-datasource-setup".len());
+    let cli = Cli::with(&[]);
+    cli.place("absent", "Stack with id g does not exist");
+    for (name, told) in [
+        (longest.clone(), ""),
+        (format!("{longest}g"), ": 40 characters;"),
+    ] {
+        let (printed, succeeds) = cli.script("infra/stack.py", &["updatable", "--stack", &name]);
+        assert_eq!(succeeds, told.is_empty(), "{printed}");
+        assert!(printed.contains(told), "{printed}");
+    }
+}
+
+/// The CLI's own words name no remedy.
+#[test]
+fn what_the_aws_cli_refuses_is_told_with_what_to_do() {
+    for (error, remedy) in [
+        (
+            "Stack with id gpu does not exist",
+            "To list the stacks in us-east-2: aws cloudformation describe-stacks --region us-east-2 ",
+        ),
+        ("Unable to locate credentials.", "AWS_PROFILE"),
+        (
+            "Could not connect to the endpoint URL: \"https://cloudformation.us-east-2.amazonaws.com/\"",
+            "Is there a region us-east-2, ",
+        ),
+        (
+            "An error occurred (ExpiredToken) when calling the DescribeStacks operation: The security token included in \
+             the request is expired",
+            "Sign in again",
+        ),
+    ] {
+        let cli = Cli::with(&[]);
+        cli.place("absent", error);
+        let (printed, succeeds) = cli.run("there");
+        assert!(!succeeds && printed.contains(error), "{printed}");
+        assert!(printed.contains(remedy), "{printed}");
+    }
+    let (printed, succeeds) = Cli::with(&[]).run("there");
+    assert!(succeeds && printed.is_empty(), "{printed}");
+    let none = Cli::with(&[]);
+    fs::remove_file(none.0.path().join("aws")).unwrap();
+    let (printed, succeeds) = none.run("there");
+    assert!(
+        !succeeds && printed.contains("make deploy-tools"),
+        "{printed}"
+    );
+}
+
+/// A build of ten minutes would be for nothing.
+#[test]
+fn a_bucket_that_cannot_be_used_is_told_before_anything_is_built() {
+    for (bucket, region, refused, told) in [
+        ("packages", "us-east-2", "", None),
+        // What S3 itself does not say.
+        ("packages", "None", "", None),
+        (
+            "packages",
+            "eu-west-1",
+            "",
+            Some("bucket packages is in eu-west-1, and the stack's region is us-east-2"),
+        ),
+        (
+            "s3://packages",
+            "us-east-2",
+            "",
+            Some("BUCKET=s3://packages: expected"),
+        ),
+        (
+            "packages",
+            "",
+            "An error occurred (404) when calling the HeadBucket operation: Not Found",
+            Some("aws s3 mb s3://packages --region us-east-2"),
+        ),
+        (
+            "packages",
+            "",
+            "Unable to locate credentials",
+            Some("AWS_PROFILE"),
+        ),
+    ] {
+        let cli = Cli::with(&[]);
+        cli.place("bucket", region);
+        if !refused.is_empty() {
+            cli.place("refused", refused);
+        }
+        let (printed, succeeds) = cli.script("infra/package.py", &["--check", "--bucket", bucket]);
+        assert_eq!(succeeds, told.is_none(), "{bucket} {region}: {printed}");
+        assert!(printed.contains(told.unwrap_or_default()), "{printed}");
+    }
+    // Whoever may write to a bucket may not list it.
+    let cli = Cli::with(&[]);
+    cli.place(
+        "refused",
+        "An error occurred (403) when calling the HeadBucket operation: Forbidden",
+    );
+    let (printed, succeeds) = cli.script("infra/package.py", &["--check", "--bucket", "packages"]);
+    assert!(succeeds && printed.contains("going on"), "{printed}");
 }
 
 /// What is missing is told at once, with a whole command.
