@@ -23,8 +23,9 @@ mod stack;
 mod story;
 mod verdict;
 
-use std::{io, process::ExitCode};
+use std::{ffi::OsStr, io, process::ExitCode};
 
+use anyhow::bail;
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
@@ -100,11 +101,20 @@ fn run(screen: &Screen) -> ExitCode {
 async fn tell_unless_stopped(screen: &Screen) -> anyhow::Result<End> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let keep = std::env::var_os("DEMO_KEEP").is_some_and(|value| value == "1");
+    let keep = is_kept(std::env::var_os("DEMO_KEEP").as_deref())?;
     tokio::select! {
         agrees = story::tell(screen, keep) => Ok(End::Told { agrees: agrees? }),
         _ = interrupt.recv() => Ok(End::Stopped { code: 130 }),
         _ = terminate.recv() => Ok(End::Stopped { code: 143 }),
+    }
+}
+
+/// Another word would be found to mean nothing only after the demo.
+fn is_kept(value: Option<&OsStr>) -> anyhow::Result<bool> {
+    match value.map(OsStr::to_string_lossy).as_deref() {
+        Some("1") => Ok(true),
+        None | Some("" | "0") => Ok(false),
+        Some(other) => bail!("DEMO_KEEP={other}: expected 1, or nothing"),
     }
 }
 
@@ -117,4 +127,19 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         eprintln!("\ndemo: {error:#}");
     }
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_does_not_keep_the_demo_is_refused() {
+        let kept = |value: &str| is_kept(Some(OsStr::new(value)));
+        assert!(kept("1").is_ok_and(|kept| kept));
+        assert!(kept("0").is_ok_and(|kept| !kept));
+        assert!(is_kept(None).is_ok_and(|kept| !kept));
+        let error = kept("yes").expect_err("it is no 1").to_string();
+        assert_eq!(error, "DEMO_KEEP=yes: expected 1, or nothing");
+    }
 }
