@@ -2,11 +2,16 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+# A full disk leaves half a program, which the next try must not take for whole.
+.DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
-# The Python tools, zig among them, come before whatever the machine has.
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# The Python tools, zig among them, come before whatever the machine has. Rust is found before a new shell is opened,
+# too: rustup puts it on PATH for the next one.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(HOME)/.cargo/bin
+# What cargo builds is taken from there, wherever else the person's own cargo builds.
+export CARGO_TARGET_DIR := $(CURDIR)/target
 FUNCTIONS := dcgm-to-cloudwatch grafana-datasource-setup
 HOST_ARCH := $(shell uname -m | sed s/aarch64/arm64/)
 # What is deployed is for Graviton unless asked otherwise; what tests and demo run is for here.
@@ -15,33 +20,41 @@ ARCH ?= $(HOST_ARCH)
 
 .PHONY: help
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ---- What is needed
 
 .PHONY: tools
-tools: test-packages demo-tools $(VENV)/.complete ## Installs what is missing; Prometheus, Alertmanager, cargo-lambda, AWS CLI and linters into .venv [APT=no]
+tools: versions test-packages deploy-tools $(VENV)/bin/prometheus ## Installs all that tests need: that of deploy-tools, Debian packages, Prometheus, Alertmanager [APT=no]
+
+.PHONY: deploy-tools
+deploy-tools: versions demo-packages $(VENV)/.complete ## Installs what a deployment needs into .venv: AWS CLI, cargo-lambda, pcluster [APT=no]
 
 .PHONY: demo-tools
-demo-tools: demo-packages $(VENV)/.demo $(VENV)/bin/prometheus
-	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+demo-tools: versions demo-packages $(VENV)/.demo $(VENV)/bin/prometheus
 
 $(VENV)/.demo: requirements.txt | demo-packages
-	@echo "Installing AWS CLI and MiniStack into $(VENV)"
+	@echo "Installing AWS CLI and MiniStack into $(VENV): half a minute"
 	@python3 -m venv $(VENV)
 	@$(call install,requirements.txt)
 
 $(VENV)/.complete: requirements-dev.txt $(VENV)/.demo
-	@echo "Installing cargo-lambda and linters into $(VENV)"
+	@echo "Installing cargo-lambda, pcluster and linters into $(VENV): a minute or two"
 	@$(call install,requirements-dev.txt)
 
-install = $(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $(1) && touch $@
+install = $(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $(1) && touch $@ || \
+	{ echo "pip cannot install $(1). Without a network, or HTTPS_PROXY where one is needed, it finds no version" >&2; exit 1; }
 
 PROMETHEUS_INSTALL := tests/testkit/src/real/prometheus/install.sh
 $(VENV)/bin/prometheus: $(PROMETHEUS_INSTALL) | $(VENV)/.demo
-	@echo "Getting Prometheus and Alertmanager into $(VENV)"
+	@echo "Getting Prometheus and Alertmanager into $(VENV): some seconds"
 	@$(PROMETHEUS_INSTALL) $(@D)
 	@touch $@
+
+# Before anything is installed. Not of the packages' targets: sudo finds no Rust of one's own.
+.PHONY: versions
+versions:
+	@$(apt); $(versions); if [ "$$unmet" = 1 ]; then $(demo-needs); install_missing; fi
 
 # Only these install anything system-wide.
 .PHONY: demo-packages
@@ -69,46 +82,75 @@ test-needs = \
 		bash -c "type chromium-headless-shell || type chromium || type google-chrome"
 pictures-needs = need "makes the pictures small" "pngquant" type pngquant
 
+# must WHY WHAT HOW TEST…: what no package mends. rustup gets the version of rust-toolchain.toml by itself.
+RUST_VERSION := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+versions = \
+	here() { if type "$$1" >/dev/null 2>&1; then echo "$$("$$1" --version) in $$(type -p "$$1")"; else echo none; fi; }; \
+	is_python() { python3 -c "import sys; sys.exit(sys.version_info < (3, 10))"; }; \
+	has_room() { [ "$$(df --output=avail -k . | tail -1)" -gt "$$1"000000 ]; }; \
+	is_rust() { type rustup || printf '%s\n' $(RUST_VERSION) "$$(cargo --version | cut -d ' ' -f 2)" | sort -VC; }; \
+	must "builds both functions" "Rust $(RUST_VERSION)" \
+		"install it from https://rustup.rs; here: $$(RUSTUP_AUTO_INSTALL=0 here cargo)" is_rust; \
+	if type python3 >/dev/null 2>&1; then \
+		must "runs the tools" "Python 3.10" "install it or a newer one, first on PATH; here: $$(here python3)" is_python; \
+	fi; \
+	if [ ! -d target ]; then \
+		must "takes tools and what cargo builds" "4 GB of disk" "make room, or clone elsewhere" has_room 4; \
+	fi
+
+# A word that declines in another way must not install.
+$(if $(filter-out no yes,$(APT)),$(error APT=$(APT): expected no, or nothing))
+
 # Installs missing Debian packages and says why; with APT=no, or without root, says how to install them.
-apt = missing=""; \
+apt = missing="" unmet=0; \
 	need() { \
 		if ! "$${@:3}" >/dev/null 2>&1; then \
 			missing+=" $$2"; echo "Missing on this system: $$2 ($$1)" >&2; \
 		fi; \
 	}; \
+	must() { \
+		if ! "$${@:4}" >/dev/null 2>&1; then \
+			unmet=1; echo "Missing on this system: $$2 ($$1): $$3" >&2; \
+		fi; \
+	}; \
 	install_missing() { \
-		if [ -z "$$missing" ]; then return; fi; \
-		if [ "$(APT)" != no ] && [ "$$(id -u)" = 0 ] && type apt-get >/dev/null 2>&1; then \
+		if [ -z "$$missing" ]; then return "$$unmet"; fi; \
+		if [ "$(APT)" != no ] && [ "$$unmet" = 0 ] && [ "$$(id -u)" = 0 ] && type apt-get >/dev/null 2>&1; then \
 			echo "Installing$$missing with apt-get, system-wide. To decline: make $(MAKECMDGOALS) APT=no" >&2; \
 			apt-get update -qq; \
-			DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+			DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing 2>&1 >/dev/null | \
+				tail -n 3 >&2 || { echo "apt-get installs none of it: the network, or the package sources?" >&2; exit 1; }; \
 		else \
-			echo "Install them with: sudo apt-get install$$missing" >&2; exit 1; \
+			echo "Install them with: sudo apt-get update && sudo apt-get install$$missing" >&2; exit 1; \
 		fi; \
 	}
 
 .PHONY: doctor
 doctor: ## Says what is there, what is missing and how to get it; installs and changes nothing
-	@bad=0; \
+	@bad=0; packages=""; \
 	say() { printf '%-8s %s: %s\n' "$$@"; }; \
-	check() { if "$${@:4}" >/dev/null 2>&1; then say ok "$$1" "$$2"; else bad=1; say MISSING "$$1" "$$2: $$3"; fi; }; \
-	need() { check "$$2" "$$1" "sudo apt-get install $$2" "$${@:3}"; }; \
-	is_python() { python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; }; \
-	has_room() { [ "$$(df --output=avail -k . | tail -1)" -gt 12000000 ]; }; \
-	$(demo-needs); $(test-needs); \
-	check cargo "builds both functions" "install Rust from https://rustup.rs" type cargo; \
-	check "Python 3.11" "runs the scripts of infra" "install a newer Python" is_python; \
-	check "12 GB of disk" "for everything that cargo builds" "make room" has_room; \
-	check $(VENV) "Prometheus, Alertmanager, AWS CLI, cargo-lambda, linters" "make tools" \
-		test -e $(VENV)/.complete -a -x $(VENV)/bin/prometheus -a -x $(VENV)/bin/alertmanager; \
+	check() { \
+		if "$${@:4}" >/dev/null 2>&1; then say ok "$$1" "$$2"; else bad=1; say MISSING "$$1" "$$2: $$3"; return 1; fi; \
+	}; \
+	need() { check "$$2" "$$1" "a Debian package" "$${@:3}" || packages+=" $$2"; }; \
+	must() { check "$$2" "$$1" "$${@:3}" || true; }; \
+	echo "To try it and to deploy it:"; \
+	$(demo-needs); $(versions); \
 	if aws sts get-caller-identity >/dev/null 2>&1; then say ok credentials "deploy to an AWS account"; \
-	else say none credentials "only a deployment to AWS needs them: aws configure, or aws sso login"; fi; \
+	else say none credentials "only a deployment to AWS needs them: $(VENV)/bin/aws configure, or a profile of yours in AWS_PROFILE"; fi; \
+	echo "To test it, too:"; \
+	$(test-needs); \
+	must "takes tools and what cargo builds" "12 GB of disk" "make room, or clone elsewhere" has_room 12; \
+	if [ -e $(VENV)/.complete ] && [ -x $(VENV)/bin/prometheus ] && [ -x $(VENV)/bin/alertmanager ]; then \
+		say ok $(VENV) "AWS CLI, cargo-lambda, Prometheus, linters"; \
+	else say later $(VENV) "AWS CLI, cargo-lambda, Prometheus, linters: installed by the target that needs them, or by make tools"; fi; \
+	if [ -n "$$packages" ]; then echo; echo "Missing packages: sudo apt-get update && sudo apt-get install$$packages"; fi; \
 	exit $$bad
 
 # ---- Build
 
 .PHONY: build
-build: tools ## Builds both functions to target/lambda/<name>/bootstrap [ARCH=x86_64|arm64, the default is this machine's]
+build: deploy-tools ## Builds both functions to target/lambda/<name>/bootstrap [ARCH=x86_64|arm64, the default is this machine's]
 	@case "$(ARCH)" in \
 		x86_64) flag=--x86-64 ;; \
 		arm64) flag=--arm64 ;; \
@@ -132,11 +174,11 @@ test: lint build-here ## Runs the lint gates, then every test; installs what the
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --locked --workspace
 
 .PHONY: chaos
-chaos: build-here ## Breaks every part, one after the other, and counts what is lost [CHAOS=--help]
+chaos: tools build-here ## Breaks every part, one after the other, and counts what is lost [CHAOS=--help]
 	@cargo run --quiet --locked --package chaos -- $(CHAOS)
 
 .PHONY: bench
-bench: build-here ## Measures the function from 2 to 10,000 nodes, beside the daemon it replaces [BENCH=--help]
+bench: tools build-here ## Measures the function from 2 to 10,000 nodes, beside the daemon it replaces [BENCH=--help]
 	@test -x target/bench-venv/bin/python || python3 -m venv target/bench-venv
 	@target/bench-venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/bench/requirements.txt
 	@cargo run --quiet --profile bench --locked --package bench -- \
@@ -145,7 +187,7 @@ bench: build-here ## Measures the function from 2 to 10,000 nodes, beside the da
 
 # Three hours of a simulated cluster, minute by minute.
 .PHONY: pictures
-pictures: build-here pictures-packages ## Draws the dashboards to docs/img, as a person sees them [APT=no]
+pictures: tools build-here pictures-packages ## Draws the dashboards to docs/img, as a person sees them [APT=no]
 	@cargo run --quiet --locked --package pictures
 	@pngquant --force --ext .png --strip --speed 1 docs/img/*.png
 
@@ -199,65 +241,83 @@ missing = $(strip $(foreach name,$(1),$(if $($(name)),,$(name))))
 needs = $(if $(missing),$(error missing: $(missing). For example: \
 	make $@ $(foreach name,$(1),$(name)=$(or $($(name)),$(example.$(name))))))
 
+# An operator's machine may have an AWS CLI of its own, and need nothing else.
+aws-cli = for tool in aws python3; do \
+	command -v $$tool >/dev/null || { echo "$$tool is missing: \`make deploy-tools\` installs it" >&2; exit 1; }; done
+# Version 1 of the CLI reads the second alone, version 2 the first before it.
+in-region = AWS_REGION="$(REGION)" AWS_DEFAULT_REGION="$(REGION)"
+stack = $(in-region) python3 infra/stack.py
+pack = $(in-region) python3 infra/package.py --bucket "$(BUCKET)" $(if $(XID_OVERRIDES),--xid-overrides "$(XID_OVERRIDES)")
+
 .PHONY: package
 package: ## Builds, uploads and packages the stack to build/package [BUCKET= REGION= ARCH=arm64 XID_OVERRIDES=file]
 	@: $(call needs,BUCKET REGION)
+	@$(MAKE) deploy-tools
+	@$(pack) --check
 	@$(MAKE) build ARCH=$(DEPLOY_ARCH)
-	AWS_DEFAULT_REGION="$(REGION)" python3 infra/package.py --bucket "$(BUCKET)" $(if $(XID_OVERRIDES),--xid-overrides "$(XID_OVERRIDES)")
+	@$(pack)
 
 .PHONY: deploy
 deploy: ## Deploys or updates the stack [STACK= CLUSTER= REGION= BUCKET= ARCH=arm64 PARAMETERS="Name=Value …"]
 	@: $(call needs,STACK CLUSTER REGION BUCKET)
+	@$(MAKE) deploy-tools
 	@$(stack) updatable --stack "$(STACK)"
 	@$(MAKE) package ARCH=$(DEPLOY_ARCH)
+	@echo "Deploying $(STACK): 5 to 15 minutes for a new stack, nearly all of it Grafana's workspace"
 	aws cloudformation deploy --region "$(REGION)" --stack-name "$(STACK)" \
 		--template-file build/package/parallelcluster-infrastructure.yaml \
 		--capabilities CAPABILITY_NAMED_IAM --no-fail-on-empty-changeset \
 		--parameter-overrides ClusterName="$(CLUSTER)" Architecture=$(DEPLOY_ARCH) $(PARAMETERS) || \
 		{ $(stack) failures --stack "$(STACK)"; exit 1; }
 
-stack = AWS_DEFAULT_REGION="$(REGION)" python3 infra/stack.py
-
 .PHONY: failures
 failures: ## Says why the stack's last operation failed [STACK= REGION=]
 	@: $(call needs,STACK REGION)
+	@$(aws-cli)
 	@$(stack) failures --stack "$(STACK)"
 
 .PHONY: invoke
 invoke: ## Runs dcgm-to-cloudwatch by hand [STACK= REGION= PAYLOAD='{"dryRun":true}']
 	@: $(call needs,STACK REGION)
+	@$(aws-cli)
 	@$(call run-by-hand,$(PAYLOAD))
 
 .PHONY: backfill
 backfill: ## Publishes past periods again [STACK= REGION= FROM=<RFC 3339> TO=<RFC 3339>]
 	@: $(call needs,STACK REGION FROM TO)
+	@$(aws-cli)
 	@$(call run-by-hand,{"start":"$(FROM)"$(comma)"end":"$(TO)"})
 
 comma := ,
 # Prints the function's reply, and fails when the function does. Both versions of the CLI take fileb.
 run-by-hand = folder=$$(mktemp -d); trap 'rm -r "$$folder"' EXIT; \
-	printf '%s' '$(1)' > "$$folder/event.json"; \
+	printf '%s' '$(subst ','\'',$(1))' > "$$folder/event.json"; \
 	failed=$$(aws lambda invoke --region "$(REGION)" --function-name "$(STACK)-dcgm-to-cloudwatch" \
 		--cli-read-timeout 910 --payload "fileb://$$folder/event.json" \
-		--query FunctionError --output text "$$folder/reply.json"); \
+		--query FunctionError --output text "$$folder/reply.json") || \
+		{ $(stack) there --stack "$(STACK)"; exit 1; }; \
 	cat "$$folder/reply.json"; echo; \
 	[[ $$failed == None ]]
 
 .PHONY: dashboard
 dashboard: ## Adds the GPU widgets to a CloudWatch dashboard of yours [STACK= REGION= NAME=]
 	@: $(call needs,STACK REGION NAME)
-	AWS_DEFAULT_REGION="$(REGION)" python3 infra/dashboard.py --stack "$(STACK)" --name "$(NAME)"
+	@$(aws-cli)
+	@$(in-region) python3 infra/dashboard.py --stack "$(STACK)" --name "$(NAME)"
 
 .PHONY: logs
 logs: ## Shows what both functions logged in the last 15 minutes [STACK= REGION=]
 	@: $(call needs,STACK REGION)
-	@for function in $(FUNCTIONS); do \
+	@$(aws-cli)
+	@failed=0; for function in $(FUNCTIONS); do \
 		echo "== $(STACK)-$$function"; \
 		aws logs filter-log-events --region "$(REGION)" --log-group-name "/aws/lambda/$(STACK)-$$function" \
-			--start-time "$$(date -d '-15 min' +%s000)" --query 'events[].[message]' --output text; \
-	done
+			--start-time "$$(date -d '-15 min' +%s000)" --query 'events[].[message]' --output text || failed=1; \
+	done; \
+	[ $$failed = 0 ] || { $(stack) there --stack "$(STACK)"; exit 1; }
 
 .PHONY: destroy
 destroy: ## Deletes the stack; says what is kept, and how to delete that [STACK= REGION=]
 	@: $(call needs,STACK REGION)
+	@$(aws-cli)
 	@$(stack) delete --stack "$(STACK)"

@@ -3,15 +3,15 @@
 //! MiniStack tells less of them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::project::{repository, tool};
 
-use crate::run;
 use crate::template::Template;
+use crate::{place_program, run};
 
 /// Answers `describe-stacks` and `describe-stack-events` from files, and waits for nothing.
 const AWS: &str = r#"#!/bin/bash
@@ -493,5 +493,65 @@ fn make_names_every_variable_that_a_target_needs() {
         let output = make.output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && error.contains(told), "{error}");
+    }
+}
+
+/// A machine with these programs alone, of which cargo is the one given.
+fn machine(programs: &[&str], cargo: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for program in programs {
+        let (_, path) = run(Command::new("which").arg(program));
+        symlink(path.trim(), folder.path().join(program)).unwrap();
+    }
+    let text = format!("#!/bin/bash\necho {cargo}\n");
+    place_program(&folder.path().join("cargo"), &text);
+    folder
+}
+
+fn make_on(machine: &TempDir, words: &[&str]) -> (bool, String) {
+    let (_, make) = run(Command::new("which").arg("make"));
+    let mut make = Command::new(make.trim());
+    make.current_dir(repository("")).args(words).env_clear();
+    make.env("PATH", machine.path()).env("HOME", machine.path());
+    run(&mut make)
+}
+
+const PROGRAMS: [&str; 11] = [
+    "awk", "bash", "cut", "df", "env", "id", "sed", "sort", "tail", "uname", "which",
+];
+
+#[test]
+fn make_says_what_is_missing_or_too_old_and_how_to_get_it() {
+    let old = machine(&PROGRAMS, "cargo 1.63.0");
+    let (made, printed) = make_on(&old, &["demo", "APT=no"]);
+    assert!(!made, "{printed}");
+    for told in [
+        "Rust 1.95.0 (builds both functions): install it from https://rustup.rs; ",
+        "here: cargo 1.63.0 in ",
+        "sudo apt-get update && sudo apt-get install gcc libc6-dev\n",
+    ] {
+        assert!(printed.contains(told), "{told}: {printed}");
+    }
+
+    let (healthy, printed) = make_on(&old, &["doctor"]);
+    assert!(!healthy, "{printed}");
+    for told in [
+        "MISSING  Rust 1.95.0: ",
+        "MISSING  gcc libc6-dev: ",
+        "sudo apt-get install gcc libc6-dev ",
+    ] {
+        assert!(printed.contains(told), "{told}: {printed}");
+    }
+
+    let new = machine(&[&PROGRAMS[..], &["cc"]].concat(), "cargo 1.95.1");
+    let (made, printed) = make_on(&new, &["versions", "demo-packages", "APT=no"]);
+    assert!(made && printed.is_empty(), "{printed}");
+    let (_, printed) = make_on(&new, &["doctor"]);
+    for told in [
+        "ok       Rust 1.95.0: ",
+        "ok       gcc libc6-dev: ",
+        "ok       Python 3.10: ",
+    ] {
+        assert!(printed.contains(told), "{told}: {printed}");
     }
 }

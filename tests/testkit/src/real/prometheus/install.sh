@@ -16,7 +16,8 @@ fail() {
   exit 1
 }
 
-[[ -r $KEYRING ]] || fail "this is no Debian: put prometheus and promtool 2.53 and alertmanager 0.28 into $FOLDER yourself"
+[[ -r $KEYRING ]] || fail "no $KEYRING: install the package debian-archive-keyring if there is one; else put prometheus \
+and promtool 2.53 and alertmanager 0.28 into $FOLDER yourself"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -31,7 +32,8 @@ Acquire::Languages "none";
 APT::Sandbox::User "";
 CONF
 export APT_CONFIG=$work/apt.conf
-apt-get update -qq
+apt-get update -qq --option APT::Update::Error-Mode=any ||
+  fail "deb.debian.org does not answer: Prometheus comes from there"
 (cd "$work" && apt-get download -qq prometheus promtool prometheus-alertmanager)
 for package in "$work"/*.deb; do
   dpkg-deb --extract "$package" "$work/unpacked"
