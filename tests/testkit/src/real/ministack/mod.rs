@@ -25,6 +25,9 @@ const ACCOUNT: &str = "123456789012";
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// Far above what any change takes here: MiniStack itself waits an hour for a function.
+const CHANGE_LIMIT: Duration = Duration::from_secs(300);
+
 /// The CLI's own file, so that the user's is not read.
 const CLI_CONFIG: &str = "aws-config";
 
@@ -65,6 +68,8 @@ impl MiniStack {
             .env("BIND_HOST", Ipv4Addr::LOCALHOST.to_string())
             .env("GATEWAY_PORT", port.to_string())
             .env("MINISTACK_REGION", REGION)
+            // Where a custom resource answers. `localhost` is not in every /etc/hosts.
+            .env("MINISTACK_HOST", Ipv4Addr::LOCALHOST.to_string())
             .env("STATE_DIR", folder.path())
             .env("TMPDIR", folder.path())
             .stdin(Stdio::null())
@@ -143,8 +148,19 @@ impl MiniStack {
     /// Waits until a stack is in no transition, and gives its state; nothing once it is deleted.
     ///
     /// # Errors
-    /// The stack cannot be asked for.
+    /// The stack cannot be asked for, or its change does not end.
     pub async fn settled(&self, stack: &str) -> anyhow::Result<Option<String>> {
+        timeout(CHANGE_LIMIT, self.settles(stack))
+            .await
+            .unwrap_or_else(|_| {
+                bail!(
+                    "stack {stack} still changes after {CHANGE_LIMIT:?}; ministack logged:\n{}",
+                    self.log()
+                )
+            })
+    }
+
+    async fn settles(&self, stack: &str) -> anyhow::Result<Option<String>> {
         loop {
             let query = format!("Stacks[?StackName=='{stack}'].StackStatus | [0]");
             let state = self
