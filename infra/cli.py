@@ -11,6 +11,7 @@ REMEDIES = {
     "doesn't match a supported format": "Expected a region such as us-east-2.",
     "InvalidClientTokenId": "Is the access key right, and is {region} switched on for its account?",
     "UnrecognizedClientException": "Is the access key right, and is {region} switched on for its account?",
+    "AccessDenied) when calling the PutObject": "Is it your bucket, and may you write to it?",
     "does not exist": "To list the stacks in {region}: aws cloudformation describe-stacks --region {region} "
     "--query 'Stacks[].StackName'",
 }

@@ -90,11 +90,11 @@ def check_bucket(bucket, region):
     except ValueError as error:
         if "(404)" in str(error):
             raise ValueError(f"there is no bucket {bucket}; to make it: aws s3 mb s3://{bucket} --region {region}") from None
-        # Whoever may only write to the bucket may not ask for it.
-        if "(403)" in str(error):
-            print(f"package: bucket {bucket} is another account's, or you may not list it; going on", file=sys.stderr)
-            return
-        raise
+        if "(403)" not in str(error):
+            raise
+        # Another account's, or one's own that one may write to, but not ask for.
+        cli.aws("s3", "cp", INFRA / "network.yaml", f"s3://{bucket}/{PREFIX}/network.yaml", "--only-show-errors")
+        return
     if region and there not in ("None", region):
         raise ValueError(f"bucket {bucket} is in {there}, and the stack's region is {region}: name a bucket in {region}")
 

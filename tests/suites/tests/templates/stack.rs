@@ -24,6 +24,7 @@ case $1 in
   describe-stack-events) cat "$folder/$(basename "$3")" ;;
   delete-stack) ;;
   list-stack-resources) cat "$folder/resources" ;;
+  cp) [[ ! -e $folder/denied ]] || { cat "$folder/denied" >&2; exit 1; } ;;
   head-bucket) [[ ! -e $folder/refused ]] || { cat "$folder/refused" >&2; exit 254; }; cat "$folder/bucket" ;;
   wait) [[ ! -e $folder/refused ]] || { cat "$folder/refused" >&2; exit 255; } ;;
   *) echo "aws: $* was not expected" >&2; exit 252 ;;
@@ -456,14 +457,23 @@ fn a_bucket_that_cannot_be_used_is_told_before_anything_is_built() {
         assert_eq!(succeeds, told.is_none(), "{bucket} {region}: {printed}");
         assert!(printed.contains(told.unwrap_or_default()), "{printed}");
     }
-    // Whoever may write to a bucket may not list it.
+    // Who may write to a bucket need not be one who may list it.
     let cli = Cli::with(&[]);
     cli.place(
         "refused",
         "An error occurred (403) when calling the HeadBucket operation: Forbidden",
     );
-    let (printed, succeeds) = cli.script("infra/package.py", &["--check", "--bucket", "packages"]);
-    assert!(succeeds && printed.contains("going on"), "{printed}");
+    let check = ["--check", "--bucket", "packages"];
+    let (printed, succeeds) = cli.script("infra/package.py", &check);
+    assert!(succeeds && printed.is_empty(), "{printed}");
+    let denied =
+        "An error occurred (AccessDenied) when calling the PutObject operation: Access Denied";
+    cli.place("denied", denied);
+    let (printed, succeeds) = cli.script("infra/package.py", &check);
+    assert!(
+        !succeeds && printed.contains("Is it your bucket"),
+        "{printed}"
+    );
 }
 
 /// What is missing is told at once, with a whole command.
