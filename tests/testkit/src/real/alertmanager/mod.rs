@@ -44,11 +44,10 @@ impl Alertmanager {
             .port();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let log = File::create(folder.path().join("log"))?;
-        let mut command = Command::new("unshare");
+        let mut command = Command::new(tool("alertmanager"));
         command
-            .args(["--map-root-user", "--mount"])
-            .arg(repository("tests/testkit/src/real/alertmanager/start.sh"))
-            .args([tool("alertmanager-templates"), tool("alertmanager")])
+            // Its templates are there.
+            .current_dir(tool(""))
             .arg(format!("--config.file={}", path("alertmanager.yml")))
             .arg(format!("--storage.path={}", path("data")))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))

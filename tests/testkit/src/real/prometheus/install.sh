@@ -38,8 +38,12 @@ apt-get update -qq --option APT::Update::Error-Mode=any ||
 for package in "$work"/*.deb; do
   dpkg-deb --extract "$package" "$work/unpacked"
 done
+# Debian's alertmanager has its templates' place in it. Whoever starts it in FOLDER gives it this one instead, of
+# the same length: containers allow no namespace that has /usr/share otherwise.
+program=$work/unpacked/usr/bin/prometheus-alertmanager
+LC_ALL=C sed --in-place 's#/usr/share/prometheus/alertmanager#././././././alertmanager-templates#g' "$program"
 # Make looks at prometheus, so that one comes last.
-mv "$work/unpacked/usr/bin/prometheus-alertmanager" "$FOLDER/alertmanager"
+mv "$program" "$FOLDER/alertmanager"
 rm -rf "$FOLDER/alertmanager-templates"
 mkdir "$FOLDER/alertmanager-templates"
 mv "$work"/unpacked/usr/share/prometheus/alertmanager/*.tmpl "$FOLDER/alertmanager-templates"
