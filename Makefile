@@ -72,14 +72,16 @@ pictures-packages:
 # need WHY "PACKAGES" TEST…: the test succeeds where the packages are not missing.
 demo-needs = \
 	need "links what cargo builds" "gcc libc6-dev" type cc; \
-	need "makes $(VENV)" "python3 python3-venv" python3 -c "import ensurepip"
+	need "makes $(VENV)" "python3 python3-venv" python3 -c "import ensurepip"; \
+	need "checks who signed Prometheus" "debian-archive-keyring" test -r /usr/share/keyrings/debian-archive-keyring.gpg
 test-needs = \
 	need "checks the shell scripts" "shellcheck" type shellcheck; \
 	need "checks the systemd units of the nodes" "systemd" type systemd-analyze; \
 	need "tries the package sources of the nodes" "gpg gpg-agent dnf rpm createrepo-c" \
 		type gpg gpg-agent dnf rpmbuild createrepo_c; \
-	need "draws the dashboards" "chromium-headless-shell fonts-inter" \
-		bash -c "type chromium-headless-shell || type chromium || type google-chrome"
+	need "draws the dashboards" "chromium-headless-shell" \
+		bash -c "type chromium-headless-shell || type chromium || type google-chrome"; \
+	need "is the font of the dashboards" "fonts-inter fontconfig" bash -c "fc-list : family | grep -x Inter"
 pictures-needs = need "makes the pictures small" "pngquant" type pngquant
 
 # must WHY WHAT HOW TEST…: what no package mends. rustup gets the version of rust-toolchain.toml by itself.
