@@ -20,7 +20,7 @@ ARCH ?= $(HOST_ARCH)
 
 .PHONY: help
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ---- What is needed
 
@@ -65,6 +65,10 @@ demo-packages:
 test-packages:
 	@$(apt); $(demo-needs); $(test-needs); install_missing
 
+.PHONY: arm64-packages
+arm64-packages:
+	@$(apt); $(demo-needs); $(arm64-needs); install_missing
+
 .PHONY: pictures-packages
 pictures-packages:
 	@$(apt); $(pictures-needs); install_missing
@@ -82,6 +86,8 @@ test-needs = \
 	need "draws the dashboards" "chromium-headless-shell" \
 		bash -c "type chromium-headless-shell || type chromium || type google-chrome"; \
 	need "is the font of the dashboards" "fonts-inter fontconfig" bash -c "fc-list : family | grep -x Inter"
+arm64-needs = need "runs what is built for arm64" "qemu-user libc6-arm64-cross" \
+	bash -c "[[ $(HOST_ARCH) == arm64 ]] || { type qemu-aarch64 && test -e /usr/aarch64-linux-gnu/lib/libc.so.6; }"
 pictures-needs = need "makes the pictures small" "pngquant" type pngquant
 
 # must WHY WHAT HOW TEST…: what no package mends. rustup gets the version of rust-toolchain.toml by itself.
@@ -175,6 +181,15 @@ demo: demo-tools ## Deploys the stack on this machine and shows it at work; no A
 test: lint build-here ## Runs the lint gates, then every test; installs what they need first [APT=no]
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --locked --workspace
 
+# What users deploy unless they ask otherwise. An arm64 machine runs it as it is.
+.PHONY: test-arm64
+test-arm64: arm64-packages demo-tools deploy-tools ## Runs the functions' tests and the demo on what is built for arm64, by qemu elsewhere [APT=no]
+	@tests/arm64/build.sh
+	@cargo build --locked --package demo --bin demo
+	@export BOOTSTRAP_DIR=$(CURDIR)/target/arm64/lambda; \
+	tests/arm64/run.sh cargo test --locked --package suites --test dcgm_to_cloudwatch --test grafana_datasource_setup; \
+	tests/arm64/run.sh target/debug/demo
+
 .PHONY: chaos
 chaos: tools build-here ## Breaks every part, one after the other, and counts what is lost [CHAOS=--help]
 	@cargo run --quiet --locked --package chaos -- $(CHAOS)
@@ -213,7 +228,7 @@ lint: tools ## The quick lint gates: rustfmt, templates, rules, shell scripts, c
 	cargo fmt --all --check
 	cfn-lint
 	python3 infra/rules.py check
-	shellcheck infra/parallelcluster/*.sh $(PROMETHEUS_INSTALL) .ci/run
+	shellcheck infra/parallelcluster/*.sh tests/arm64/*.sh $(PROMETHEUS_INSTALL) .ci/run
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 
