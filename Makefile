@@ -157,13 +157,15 @@ doctor: ## Says what is there, what is missing and how to get it; installs and c
 
 # ---- Build
 
+# Rust's library for the other architecture: cargo-lambda would get it for the toolchain `stable`, not for ours.
 .PHONY: build
 build: deploy-tools ## Builds both functions to target/lambda/<name>/bootstrap [ARCH=x86_64|arm64, the default is this machine's]
 	@case "$(ARCH)" in \
-		x86_64) flag=--x86-64 ;; \
-		arm64) flag=--arm64 ;; \
+		x86_64) flag=--x86-64 target=x86_64-unknown-linux-gnu ;; \
+		arm64) flag=--arm64 target=aarch64-unknown-linux-gnu ;; \
 		*) echo "ARCH=$(ARCH): expected x86_64 or arm64" >&2; exit 1 ;; \
 	esac; \
+	[ -n "$${RUSTC-}" ] || [ -d "$$(rustc --print sysroot)/lib/rustlib/$$target" ] || rustup target add "$$target"; \
 	cargo lambda build --release --locked $$flag $(FUNCTIONS:%=--package %)
 
 # ---- Try and test

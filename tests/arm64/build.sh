@@ -64,7 +64,7 @@ if [[ ! -d $(rustc --print sysroot)/lib/rustlib/$TARGET ]] && ! rustup target ad
   [[ -x $RUSTC ]] || get_debian_rust "$CARGO_TARGET_DIR/sid"
 fi
 "${RUSTC:-rustc}" --version
-make build ARCH=arm64
+make build ARCH=arm64 CARGO_TARGET_DIR="$CARGO_TARGET_DIR"
 
 for bootstrap in "$CARGO_TARGET_DIR"/lambda/*/bootstrap; do
   needed=$(objdump -T "$bootstrap" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -1)
