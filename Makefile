@@ -181,7 +181,7 @@ demo: demo-tools ## Deploys the stack on this machine and shows it at work; no A
 # More tests at once than cores: they wait for clocks and services more than they compute.
 .PHONY: test
 test: lint build-here ## Runs the lint gates, then every test; installs what they need first [APT=no]
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --locked --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((4 * $$(nproc)))} cargo test --locked --workspace
 
 # What users deploy unless they ask otherwise. An arm64 machine runs it as it is.
 .PHONY: test-arm64
@@ -189,7 +189,7 @@ test-arm64: arm64-packages demo-tools deploy-tools ## Runs the functions' tests 
 	@tests/arm64/build.sh
 	@cargo build --locked --package demo --bin demo
 	@export BOOTSTRAP_DIR=$(CURDIR)/target/arm64/lambda; \
-	tests/arm64/run.sh cargo test --locked --package suites --test dcgm_to_cloudwatch --test grafana_datasource_setup; \
+	tests/arm64/run.sh cargo test --locked --package suites -- dcgm_to_cloudwatch:: grafana_datasource_setup::; \
 	tests/arm64/run.sh target/debug/demo
 
 .PHONY: chaos
