@@ -28,12 +28,12 @@ help: ## Lists the targets
 tools: versions test-packages deploy-tools $(VENV)/bin/prometheus ## Installs all that tests need: that of deploy-tools, Debian packages, Prometheus, Alertmanager [APT=no]
 
 .PHONY: deploy-tools
-deploy-tools: versions demo-packages $(VENV)/.complete ## Installs what a deployment needs into .venv: AWS CLI, cargo-lambda, pcluster [APT=no]
+deploy-tools: versions deploy-packages $(VENV)/.complete ## Installs what a deployment needs into .venv: AWS CLI, cargo-lambda, pcluster [APT=no]
 
 .PHONY: demo-tools
 demo-tools: versions demo-packages $(VENV)/.demo $(VENV)/bin/prometheus
 
-$(VENV)/.demo: requirements.txt | demo-packages
+$(VENV)/.demo: requirements.txt | deploy-packages
 	@echo "Installing AWS CLI and MiniStack into $(VENV): half a minute"
 	@python3 -m venv $(VENV)
 	@$(call install,requirements.txt)
@@ -54,9 +54,13 @@ $(VENV)/bin/prometheus: $(PROMETHEUS_INSTALL) | $(VENV)/.demo
 # Before anything is installed. Not of the packages' targets: sudo finds no Rust of one's own.
 .PHONY: versions
 versions:
-	@$(apt); $(versions); if [ "$$unmet" = 1 ]; then $(demo-needs); install_missing; fi
+	@$(apt); $(versions); if [ "$$unmet" = 1 ]; then $(deploy-needs); install_missing; fi
 
 # Only these install anything system-wide.
+.PHONY: deploy-packages
+deploy-packages:
+	@$(apt); $(deploy-needs); install_missing
+
 .PHONY: demo-packages
 demo-packages:
 	@$(apt); $(demo-needs); install_missing
@@ -74,9 +78,10 @@ pictures-packages:
 	@$(apt); $(pictures-needs); install_missing
 
 # need WHY "PACKAGES" TEST…: the test succeeds where the packages are not missing.
-demo-needs = \
+deploy-needs = \
 	need "links what cargo builds" "gcc libc6-dev" type cc; \
-	need "makes $(VENV)" "python3 python3-venv" python3 -c "import ensurepip"; \
+	need "makes $(VENV)" "python3 python3-venv" python3 -c "import ensurepip"
+demo-needs = $(deploy-needs); \
 	need "checks who signed Prometheus" "debian-archive-keyring" test -r /usr/share/keyrings/debian-archive-keyring.gpg
 test-needs = \
 	need "checks the shell scripts" "shellcheck" type shellcheck; \

@@ -556,6 +556,10 @@ fn make_says_what_is_missing_or_too_old_and_how_to_get_it() {
     let new = machine(&[&PROGRAMS[..], &["cc"]].concat(), "cargo 1.95.1");
     let (made, printed) = make_on(&new, &["versions", "demo-packages", "APT=no"]);
     assert!(made && printed.is_empty(), "{printed}");
+    // Who only deploys may have no Debian, and so no keyring of it.
+    let (_, printed) = make_on(&new, &["--dry-run", "deploy-tools"]);
+    assert!(printed.contains("gcc libc6-dev"), "{printed}");
+    assert!(!printed.contains("debian-archive-keyring"), "{printed}");
     let (_, printed) = make_on(&new, &["doctor"]);
     for told in [
         "ok       Rust 1.95.0: ",
