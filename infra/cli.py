@@ -1,7 +1,11 @@
 """Runs the AWS CLI; where it fails, says what to do about it if the CLI's own words do not."""
 
 import os
+import re
 import subprocess
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 # Words of an error -> what to do; {region} is the region that was asked.
 REMEDIES = {
@@ -22,7 +26,7 @@ def aws(*arguments):
     try:
         run = subprocess.run(["aws", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise ValueError("the AWS CLI is missing: `make deploy-tools` installs it into .venv") from None
+        raise ValueError("the AWS CLI is missing: `make deploy-tools` puts it into .venv/bin, which has to be on PATH") from None
     if run.returncode != 0:
         error = run.stderr.strip()
         raise ValueError(f"aws {' '.join(arguments[:2])}: {error}{remedy(error)}")

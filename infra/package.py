@@ -31,9 +31,6 @@ TEMPLATES = (*ENTRY_POINTS, "network.yaml", "topic.yaml", "prometheus.yaml", "gr
 PREFIX = "gpu-monitoring"
 FUNCTIONS = ("dcgm-to-cloudwatch", "grafana-datasource-setup")
 
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-
 # A comment that names a text of rules/, and what stands there until it is put in.
 MARK = re.compile(r"(?P<indent> +)# rules/(?P<name>[a-z.]+) .*: package\.py puts .*\n(?:(?P=indent).*\n)+")
 
@@ -76,7 +73,7 @@ def parse_arguments():
 
 
 def check(arguments):
-    if not BUCKET.fullmatch(arguments.bucket):
+    if not cli.BUCKET.fullmatch(arguments.bucket):
         raise ValueError(f"BUCKET={arguments.bucket}: expected the name of a bucket alone, such as my-bucket")
     check_bucket(arguments.bucket, cli.region())
     for template in TEMPLATES:

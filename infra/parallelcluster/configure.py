@@ -14,10 +14,13 @@ import json
 import pathlib
 import re
 import string
-import subprocess
 import sys
 
 FOLDER = pathlib.Path(__file__).resolve().parent
+# Where cli.py is.
+sys.path.insert(0, str(FOLDER.parent))
+import cli
+
 PREFIX = "gpu-monitoring/nodes"
 SCRIPTS = ("head-node.sh", "compute-node.sh")
 
@@ -34,7 +37,6 @@ NOBODY = "255.255.255.255/32"
 CLUSTER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,59}")
 SUBNET = re.compile(r"subnet-([0-9a-f]{8}|[0-9a-f]{17})")
 IMAGE = re.compile(r"ami-([0-9a-f]{8}|[0-9a-f]{17})")
-BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 PREFIX_LIST = re.compile(r"pl-[0-9a-f]{8,17}")
 
 
@@ -43,7 +45,7 @@ def main():
     try:
         configuration = render(values(describe(arguments.stack), arguments))
         for script in SCRIPTS:
-            aws("s3", "cp", FOLDER / script, f"s3://{arguments.bucket}/{PREFIX}/{script}", "--only-show-errors")
+            cli.aws("s3", "cp", FOLDER / script, f"s3://{arguments.bucket}/{PREFIX}/{script}", "--only-show-errors")
     except ValueError as error:
         sys.exit(f"configure: {error}")
     print(configuration, end="")
@@ -94,7 +96,7 @@ def parse_arguments():
 
 
 def bucket(text):
-    return matching(BUCKET, text, "expected the name of a bucket, such as my-bucket")
+    return matching(cli.BUCKET, text, "expected the name of a bucket, such as my-bucket")
 
 
 def subnet(text):
@@ -124,7 +126,7 @@ def ip_range(text):
 
 
 def describe(stack):
-    answer = aws("cloudformation", "describe-stacks", "--stack-name", stack, "--output", "json")
+    answer = cli.aws("cloudformation", "describe-stacks", "--stack-name", stack, "--output", "json")
     [description] = json.loads(answer)["Stacks"]
     return description
 
@@ -189,16 +191,6 @@ def notes(arguments):
         yield "--key-name alone lets nobody in: add --allowed-ips"
     if arguments.os not in WITH_SESSION_MANAGER and not (arguments.allowed_ips and arguments.key_name):
         yield f"images of {arguments.os} may have no agent of Session Manager: add --allowed-ips and --key-name to log in"
-
-
-def aws(*arguments):
-    try:
-        run = subprocess.run(["aws", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise ValueError("the AWS CLI is missing: `make deploy-tools` puts it into .venv/bin, which has to be on PATH") from None
-    if run.returncode != 0:
-        raise ValueError(f"aws {arguments[0]} {arguments[1]}: {run.stderr.strip()}")
-    return run.stdout
 
 
 if __name__ == "__main__":

@@ -258,7 +258,8 @@ fn without_the_aws_cli_or_credentials_it_is_said_so() {
     assert!(!success);
     assert_eq!(
         printed,
-        "configure: aws cloudformation describe-stacks: Unable to locate credentials.\n"
+        "configure: aws cloudformation describe-stacks: Unable to locate credentials.\n\
+         Or name a profile of yours in AWS_PROFILE. `make deploy-tools` puts aws into .venv/bin.\n"
     );
 }
 
