@@ -25,6 +25,8 @@ pub fn http_client() -> ClientBuilder {
     let builder = Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(Policy::none())
+        // reqwest retries over HTTP/2 alone, which is not built in, but copies each request for it.
+        .retry(reqwest::retry::never())
         .no_proxy();
     let has_own_roots = OWN_ROOTS
         .into_iter()
