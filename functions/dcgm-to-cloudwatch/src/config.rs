@@ -582,7 +582,7 @@ mod tests {
             let config = config.unwrap();
             let otlp = config
                 .otlp
-                .map(|otlp| (otlp.interval_ms, otlp.endpoint.url));
+                .map(|otlp| (otlp.interval_ms, otlp.endpoint.url.to_string()));
             (config.dimension_sets, otlp)
         };
         let url = "https://monitoring.us-east-2.amazonaws.com/v1/metrics".to_owned();

@@ -16,6 +16,9 @@ use super::gzip::Packer;
 /// The SDK's own default for `AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES`.
 const MIN_BYTES: u32 = 10_240;
 
+/// Of gzip. Level 1 makes the bodies a fifth larger, and takes a fifteenth less of a run's processor time.
+const LEVEL: u32 = 2;
+
 /// A client of CloudWatch.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -37,7 +40,7 @@ impl Client {
         };
         Self {
             client: aws_sdk_cloudwatch::Client::from_conf(config.build()),
-            packer: Packer::new(),
+            packer: Packer::new(LEVEL),
             min_bytes,
         }
     }

@@ -1,45 +1,79 @@
 //! The readings of each GPU with their own times, for whoever takes them without rolling them up.
 
-use super::identity::Gpu;
 use super::metric::Metric;
 use super::reading::Reading;
 use super::rollup::PeriodReadings;
 
-/// A reading, and the GPU it is of.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct GpuReading<'r> {
-    /// The GPU or MIG instance.
-    pub(crate) gpu: &'r Gpu,
-    /// Milliseconds since the epoch. What a counter counted in a period is a reading at its start.
-    pub(crate) at: i64,
-    /// In the metric's unit.
-    pub(crate) value: f64,
+/// The newest reading in each interval, of one metric and GPU and by rising time. Where a GPU has several
+/// values at one time, the highest is taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newest<'r> {
+    /// Number of the GPU or MIG instance in the fleet.
+    pub(crate) gpu: u32,
+    /// By rising time; those of one time by rising value.
+    readings: &'r [Reading],
+    /// Intervals count from here, as the readings' times do. Milliseconds since the epoch.
+    origin: i64,
+    interval_ms: u32,
+}
+
+impl<'r> Newest<'r> {
+    /// All readings, whatever their times.
+    #[cfg(test)]
+    pub(crate) fn of(readings: &'r [Reading], origin: i64) -> Self {
+        Self {
+            gpu: 0,
+            readings,
+            origin,
+            interval_ms: 1,
+        }
+    }
+
+    /// Milliseconds since the epoch, and the value in the metric's unit. What a counter counted in a period is
+    /// a reading at its start.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, f64)> + use<'r> {
+        let origin = self.origin;
+        let newest = self.intervals().filter_map(<[Reading]>::last);
+        newest.map(move |reading| (origin + i64::from(reading.at), reading.value))
+    }
+
+    /// Parts it: the oldest `count` readings, and the rest.
+    pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
+        let first = self.intervals().take(count).map(<[Reading]>::len).sum();
+        let (first, rest) = self.readings.split_at(first);
+        let part = |readings| Self { readings, ..self };
+        (part(first), part(rest))
+    }
+
+    fn intervals(&self) -> impl Iterator<Item = &'r [Reading]> + use<'r> {
+        let interval_ms = self.interval_ms;
+        self.readings.chunk_by(move |a, b| {
+            // Without the first condition each sample of an interval of 1 ms would cost two divisions.
+            b.at - a.at < interval_ms && a.at / interval_ms == b.at / interval_ms
+        })
+    }
 }
 
 impl<'r> PeriodReadings<'r> {
-    /// For each metric, the newest reading of each GPU in every interval of `interval_ms`. Intervals count
-    /// from the start of the range. Where a GPU has several values at one time, the highest is taken.
+    /// For each metric, the newest readings of each GPU in every interval of `interval_ms`. Intervals count
+    /// from the start of the range.
     pub(crate) fn newest(
         &self,
         interval_ms: u32,
-    ) -> impl Iterator<Item = (&'r Metric, impl Iterator<Item = GpuReading<'r>> + use<'r>)> + use<'r>
+    ) -> impl Iterator<Item = (&'r Metric, impl Iterator<Item = Newest<'r>> + use<'r>)> + use<'r>
     {
-        let (fleet, origin) = (self.fleet, self.origin);
-        let is_one = move |a: &Reading, b: &Reading| {
-            a.gpu == b.gpu && a.at / interval_ms == b.at / interval_ms
-        };
-        self.metrics
-            .clone()
-            .into_iter()
-            .map(move |(metric, readings)| {
-                let newest = readings.chunk_by(is_one).filter_map(<[Reading]>::last);
-                let newest = newest.map(move |reading| GpuReading {
-                    gpu: fleet.gpu(reading.gpu),
-                    at: origin + i64::from(reading.at),
-                    value: reading.value,
-                });
-                (metric, newest)
-            })
+        let origin = self.origin;
+        let metrics = self.metrics.clone().into_iter();
+        metrics.map(move |(metric, readings)| {
+            let of_each = readings.chunk_by(|a, b| a.gpu == b.gpu);
+            let of_each = of_each.map(move |readings| Newest {
+                gpu: readings[0].gpu,
+                readings,
+                origin,
+                interval_ms,
+            });
+            (metric, of_each)
+        })
     }
 }
 
@@ -84,15 +118,23 @@ mod tests {
             end: START + 240,
         };
         let of_period = readings.of(period, &fleet);
-        let newest = of_period
-            .newest(interval_ms)
-            .flat_map(|(metric, readings)| {
-                assert_eq!(metric.name, "GPUTemperature");
-                readings
-            });
-        newest
-            .map(|one| (one.gpu.gpu.clone(), one.at - START * 1_000, one.value))
-            .collect()
+        let newest = of_period.newest(interval_ms).flat_map(|(metric, of_each)| {
+            assert_eq!(metric.name, "GPUTemperature");
+            of_each
+        });
+        let fleet = &fleet;
+        let newest = newest.flat_map(|newest| {
+            for count in 0..5 {
+                let (first, rest) = newest.split_at(count);
+                let parts = first.iter().chain(rest.iter());
+                assert!(first.iter().count() == count || rest.iter().next().is_none());
+                assert!(parts.eq(newest.iter()));
+            }
+            newest.iter().map(move |(at, value)| {
+                (fleet.gpu(newest.gpu).gpu.clone(), at - START * 1_000, value)
+            })
+        });
+        newest.collect()
     }
 
     #[test]

@@ -178,6 +178,11 @@ impl Fleet {
         }
     }
 
+    /// All GPUs, by number.
+    pub(crate) fn gpus(&self) -> impl Iterator<Item = &Gpu> {
+        self.gpus.iter().map(|gpu| &**gpu)
+    }
+
     /// The GPU of that number.
     pub(crate) fn gpu(&self, number: u32) -> &Gpu {
         &self.gpus[number as usize]

@@ -74,6 +74,9 @@ impl Scale {
 
     /// Converts a value. A product is rounded to 9 decimals: 0.29 is 29 per cent, not 28.999999999999996.
     pub(crate) fn apply(self, value: f64) -> f64 {
+        if self.is_one() {
+            return value;
+        }
         let scaled = value * f64::from(self.numerator) / f64::from(self.denominator);
         let rounded = (scaled * 1e9).round() / 1e9;
         if self.numerator == 1 || !rounded.is_finite() {

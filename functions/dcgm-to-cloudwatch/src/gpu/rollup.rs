@@ -31,7 +31,8 @@ pub(crate) struct PeriodReadings<'r> {
     pub(super) metrics: Vec<(&'r Metric, &'r [Reading])>,
     /// Values of metrics about the cluster as a whole.
     pub(super) verdicts: Vec<(&'r Metric, Vec<f64>)>,
-    pub(super) fleet: &'r Fleet,
+    /// The GPUs that the readings are of.
+    pub(crate) fleet: &'r Fleet,
 }
 
 /// All readings of one metric and subject in one period, as distinct values and their counts.

@@ -26,6 +26,9 @@ const CONTENT_TYPE: (&str, &str) = ("content-type", "application/x-protobuf");
 /// ADOT's exporter leaves this header unsigned, and compressed bodies fail there.
 const CONTENT_ENCODING: (&str, &str) = ("content-encoding", "gzip");
 
+/// Of gzip. Level 2 makes the bodies a fifth smaller, and takes a tenth more of a run's processor time.
+const LEVEL: u32 = 1;
+
 /// A client of one OTLP endpoint.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -64,7 +67,7 @@ impl Client {
             endpoint,
             credentials,
             http,
-            packer: compresses.then(Packer::new),
+            packer: compresses.then(|| Packer::new(LEVEL)),
         }
     }
 
@@ -129,10 +132,14 @@ impl Client {
             service: "monitoring",
             region,
         };
-        let signed = signed(headers, url, packed, scope, &self.credentials)
+        let signed = signed(headers, url.as_str(), packed, scope, &self.credentials)
             .await
             .map_err(|cause| Failure::Last(SendError::Failed(RunError::AccessDenied(cause))))?;
-        let request = self.http.post(url).headers(signed).body(packed.to_vec());
+        let request = self
+            .http
+            .post(url.clone())
+            .headers(signed)
+            .body(packed.to_vec());
         request
             .build()
             .map_err(|error| Failure::Last(failed(&error.without_url().to_string())))

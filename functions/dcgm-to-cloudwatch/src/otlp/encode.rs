@@ -1,18 +1,15 @@
 //! Points as OTLP's `ExportMetricsServiceRequest` in protobuf.
 //!
-//! Written by hand: it needs no crate, and for 192,000 points 11 ms where prost's code needs 85, as that first
-//! builds a tree of owned texts. The tests read it back with OpenTelemetry's own schema.
+//! Written by hand, which needs no crate and no tree of owned texts: prost's code took eight times as long. The tests
+//! read it back with OpenTelemetry's own schema.
 //! <https://github.com/open-telemetry/opentelemetry-proto/tree/main/opentelemetry/proto>
 
-use super::point::{Point, by_gpu, by_metric};
+use super::point::Points;
+use super::protobuf::{field_len, fixed64, message, text};
 use super::series::Series;
 
 /// Name of the instrumentation scope.
 const SCOPE: &str = "dcgm-to-cloudwatch";
-
-/// Wire types of protobuf. <https://protobuf.dev/programming-guides/encoding/>
-const FIXED_64: u8 = 1;
-const LENGTH_DELIMITED: u8 = 2;
 
 /// Upper bounds of the bytes around all metrics, and of those of a metric besides its name and points.
 pub(crate) const REQUEST_BYTES: usize = 64;
@@ -21,12 +18,14 @@ pub(crate) const METRIC_BYTES: usize = 32;
 /// Bytes of a point's time and value.
 const SAMPLE_BYTES: usize = 18;
 
-/// The body of one request. Points of one metric, and of one GPU in it, should follow each other.
+/// The body of one request. Points of one metric should follow each other.
 ///
 /// The length of a message stands before it, so all lengths are summed up first.
-pub(crate) fn encode(cluster: &str, points: &[Point<'_>]) -> Vec<u8> {
+pub(crate) fn encode(points: &[Points<'_>]) -> Vec<u8> {
+    let metrics = points.chunk_by(|a, b| a.series.is_same(&b.series));
+    let metrics: Vec<_> = metrics.map(Metric::of).collect();
     let scope = field_len(SCOPE.len());
-    let lengths = by_metric(points).map(|points| field_len(metric_len(cluster, points)));
+    let lengths = metrics.iter().map(|metric| field_len(metric.len()));
     let scope_metrics = field_len(scope) + lengths.sum::<usize>();
     let resource_metrics = field_len(scope_metrics);
 
@@ -35,107 +34,66 @@ pub(crate) fn encode(cluster: &str, points: &[Point<'_>]) -> Vec<u8> {
     message(&mut body, 2, scope_metrics);
     message(&mut body, 1, scope);
     text(&mut body, 1, SCOPE);
-    for points in by_metric(points) {
-        message(&mut body, 2, metric_len(cluster, points));
-        encode_metric(&mut body, cluster, points);
+    for metric in &metrics {
+        message(&mut body, 2, metric.len());
+        metric.encode(&mut body);
     }
     body
 }
 
-fn metric_len(cluster: &str, points: &[Point<'_>]) -> usize {
-    let Series { name, unit, .. } = points[0].series;
-    let unit = if unit.is_empty() {
-        0
-    } else {
-        field_len(unit.len())
-    };
-    field_len(name.len()) + unit + field_len(gauge_len(cluster, points))
+/// Points of one metric.
+struct Metric<'p, 'r> {
+    points: &'p [Points<'r>],
+    /// Bytes of all points.
+    gauge_len: usize,
 }
 
-fn encode_metric(out: &mut Vec<u8>, cluster: &str, points: &[Point<'_>]) {
-    let Series { name, unit, .. } = points[0].series;
-    text(out, 1, name);
-    // A default value is left out: https://protobuf.dev/programming-guides/proto3/#default
-    if !unit.is_empty() {
-        text(out, 3, unit);
+impl<'p, 'r> Metric<'p, 'r> {
+    fn of(points: &'p [Points<'r>]) -> Self {
+        let lengths = points
+            .iter()
+            .map(|points| points.count() * point_len(points));
+        Self {
+            points,
+            gauge_len: lengths.sum(),
+        }
     }
-    message(out, 5, gauge_len(cluster, points));
-    let mut labels = Vec::new();
-    for points in by_gpu(points) {
-        labels.clear();
-        encode_labels(&mut labels, cluster, &points[0]);
-        for point in points {
-            message(out, 1, SAMPLE_BYTES + labels.len());
-            fixed64(out, 3, (point.at as u64 * 1_000_000).to_le_bytes());
-            fixed64(out, 4, point.value.to_le_bytes());
-            out.extend_from_slice(&labels);
+
+    fn len(&self) -> usize {
+        let Series { name, unit, .. } = self.points[0].series;
+        let unit = if unit.is_empty() {
+            0
+        } else {
+            field_len(unit.len())
+        };
+        field_len(name.len()) + unit + field_len(self.gauge_len)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let Series { name, unit, .. } = self.points[0].series;
+        text(out, 1, name);
+        // A default value is left out: https://protobuf.dev/programming-guides/proto3/#default
+        if !unit.is_empty() {
+            text(out, 3, unit);
+        }
+        message(out, 5, self.gauge_len);
+        for points in self.points {
+            let labels = &points.labels.encoded;
+            for (at, value) in points.iter() {
+                message(out, 1, SAMPLE_BYTES + labels.len());
+                // Before time and value they compress faster and better. Any order is allowed:
+                // https://protobuf.dev/programming-guides/encoding/#order
+                out.extend_from_slice(labels);
+                fixed64(out, 3, (at as u64 * 1_000_000).to_le_bytes());
+                fixed64(out, 4, value.to_le_bytes());
+            }
         }
     }
 }
 
-fn gauge_len(cluster: &str, points: &[Point<'_>]) -> usize {
-    let lengths = by_gpu(points).map(|points| points.len() * point_len(cluster, &points[0]));
-    lengths.sum()
-}
-
-/// The bytes of a point, whatever its time and value.
-pub(crate) fn point_len(cluster: &str, point: &Point<'_>) -> usize {
-    let labels = point.labels(cluster);
-    let labels = labels.map(|(name, value)| field_len(label_len(name, value)));
-    field_len(SAMPLE_BYTES + labels.sum::<usize>())
-}
-
-fn encode_labels(out: &mut Vec<u8>, cluster: &str, point: &Point<'_>) {
-    for (name, value) in point.labels(cluster) {
-        message(out, 7, label_len(name, value));
-        text(out, 1, name);
-        message(out, 2, field_len(value.len()));
-        text(out, 1, value);
-    }
-}
-
-fn label_len(name: &str, value: &str) -> usize {
-    field_len(name.len()) + field_len(field_len(value.len()))
-}
-
-/// Bytes of a field whose tag takes one and whose content takes `len`.
-fn field_len(len: usize) -> usize {
-    let mut bytes = 2;
-    let mut rest = len >> 7;
-    while rest > 0 {
-        bytes += 1;
-        rest >>= 7;
-    }
-    bytes + len
-}
-
-/// What stands before a message of `len` bytes.
-fn message(out: &mut Vec<u8>, field: u8, len: usize) {
-    tag(out, field, LENGTH_DELIMITED);
-    varint(out, len);
-}
-
-fn text(out: &mut Vec<u8>, field: u8, text: &str) {
-    message(out, field, text.len());
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn fixed64(out: &mut Vec<u8>, field: u8, bytes: [u8; 8]) {
-    tag(out, field, FIXED_64);
-    out.extend_from_slice(&bytes);
-}
-
-/// Fields above 15 would take more than one byte; there are none.
-fn tag(out: &mut Vec<u8>, field: u8, wire_type: u8) {
-    out.push(field << 3 | wire_type);
-}
-
-fn varint(out: &mut Vec<u8>, mut value: usize) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+/// The bytes of each of these points.
+pub(crate) fn point_len(points: &Points<'_>) -> usize {
+    field_len(SAMPLE_BYTES + points.labels.encoded.len())
 }
 
 #[cfg(test)]
@@ -149,7 +107,10 @@ mod tests {
 
     use super::*;
     use crate::gpu::identity::Gpu;
-    use crate::otlp::point::tests::{gpu, point};
+    use crate::gpu::reading::Reading;
+    use crate::otlp::labels::tests::gpu;
+    use crate::otlp::labels::{Labels, labels};
+    use crate::otlp::point::tests::{ORIGIN, points, reading};
 
     /// Name, unit, labels, nanoseconds, value.
     type Decoded = (String, String, Vec<(String, String)>, u64, f64);
@@ -189,17 +150,16 @@ mod tests {
         points
     }
 
-    fn expected(cluster: &str, points: &[Point<'_>]) -> Vec<Decoded> {
-        let decoded = points.iter().map(|point| {
-            let labels = point.labels(cluster);
+    fn expected(points: &[Points<'_>]) -> Vec<Decoded> {
+        let decoded = points.iter().flat_map(|points| {
+            let labels = labels("p5en", points.labels.gpu);
             let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            (
-                point.series.name.to_owned(),
-                point.series.unit.to_owned(),
-                labels.collect(),
-                point.at as u64 * 1_000_000,
-                point.value,
-            )
+            let labels: Vec<_> = labels.collect();
+            let Series { name, unit, .. } = points.series;
+            points.iter().map(move |(at, value)| {
+                let at = at as u64 * 1_000_000;
+                (name.to_owned(), unit.to_owned(), labels.clone(), at, value)
+            })
         });
         decoded.collect()
     }
@@ -207,7 +167,8 @@ mod tests {
     #[test]
     fn opentelemetry_reads_name_unit_labels_time_and_value() {
         let mig = gpu("i-0123456789abcdef0", "7", "3");
-        let body = encode("p5en", &[point(1, &mig, 1_764_000_015_123, 41.5)]);
+        let readings = [reading(15_123, 41.5)];
+        let body = encode(&[points(1, &Labels::new("p5en", &mig), &readings)]);
         let labels = [
             ("cluster", "p5en"),
             ("instance_id", "i-0123456789abcdef0"),
@@ -219,7 +180,7 @@ mod tests {
             "DCGM_FI_DEV_GPU_TEMP".to_owned(),
             "Cel".to_owned(),
             labels.to_vec(),
-            1_764_000_015_123_000_000,
+            (ORIGIN + 15_123) as u64 * 1_000_000,
             41.5,
         );
         assert_eq!(decode(&body), [expected]);
@@ -228,12 +189,14 @@ mod tests {
     #[test]
     fn one_metric_stands_once() {
         let gpus = [gpu("i-0", "0", ""), gpu("i-0", "1", "")];
+        let labels = gpus.each_ref().map(|gpu| Labels::new("p5en", gpu));
+        let readings = [reading(1, 1.0), reading(2, 2.0)];
         let points = [
-            point(0, &gpus[0], 1, 1.0),
-            point(0, &gpus[1], 1, 2.0),
-            point(1, &gpus[0], 1, 3.0),
+            points(0, &labels[0], &readings),
+            points(0, &labels[1], &readings),
+            points(1, &labels[0], &readings),
         ];
-        let request = ExportMetricsServiceRequest::decode(&encode("c", &points)[..]).unwrap();
+        let request = ExportMetricsServiceRequest::decode(&encode(&points)[..]).unwrap();
         assert_eq!(
             request.resource_metrics[0].scope_metrics[0].metrics.len(),
             2
@@ -246,24 +209,36 @@ mod tests {
         prop::collection::vec(gpu, 1..4)
     }
 
+    fn readings() -> impl Strategy<Value = Vec<Reading>> {
+        let values =
+            prop::collection::vec(any::<f64>().prop_filter("a number", |v| !v.is_nan()), 1..6);
+        values.prop_map(|values| {
+            (0..)
+                .zip(values)
+                .map(|(at, value)| reading(at, value))
+                .collect()
+        })
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read_back_and_within_the_bound(
-            cluster in "[A-Za-z0-9-]{1,200}",
             gpus in gpus(),
-            samples in prop::collection::vec((0usize..3, 0usize..4, 0i64..4_000_000_000_000, any::<f64>()), 0..300),
+            samples in prop::collection::vec((0usize..3, 0usize..4, readings()), 0..60),
         ) {
+            let labels: Vec<_> = gpus.iter().map(|gpu| Labels::new("p5en", gpu)).collect();
             let points: Vec<_> = samples
                 .iter()
-                .filter(|sample| !sample.3.is_nan())
-                .map(|(metric, of, at, value)| point(*metric, &gpus[of % gpus.len()], *at, *value))
+                .map(|(metric, of, readings)| points(*metric, &labels[of % gpus.len()], readings))
                 .collect();
-            let body = encode(&cluster, &points);
+            let body = encode(&points);
             prop_assert_eq!(body.len(), body.capacity());
-            let points_len: usize = points.iter().map(|point| point_len(&cluster, point)).sum();
-            let metrics = by_metric(&points).map(|points| METRIC_BYTES + points[0].series.name.len());
+            let lengths = points.iter().map(|points| points.count() * point_len(points));
+            let points_len: usize = lengths.sum();
+            let metrics = points.chunk_by(|a, b| a.series.is_same(&b.series));
+            let metrics = metrics.map(|points| METRIC_BYTES + points[0].series.name.len());
             prop_assert!(body.len() <= REQUEST_BYTES + metrics.sum::<usize>() + points_len);
-            prop_assert_eq!(decode(&body), expected(&cluster, &points));
+            prop_assert_eq!(decode(&body), expected(&points));
         }
     }
 }

@@ -11,7 +11,7 @@ const PATH: &str = "/v1/metrics";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     /// Where requests go.
-    pub(crate) url: String,
+    pub(crate) url: Url,
     /// The region that they are signed for.
     pub(crate) region: String,
 }
@@ -19,10 +19,10 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// The endpoint of a region; none if CloudWatch has none there.
     pub(crate) fn of_region(region: &str) -> Option<Self> {
-        has_endpoint(region).then(|| Self {
-            url: format!("https://monitoring.{region}.amazonaws.com{PATH}"),
-            region: region.to_owned(),
-        })
+        let url = format!("https://monitoring.{region}.amazonaws.com{PATH}");
+        let url = Url::parse(&url).ok().filter(|_| has_endpoint(region))?;
+        let region = region.to_owned();
+        Some(Self { url, region })
     }
 
     /// The same region, reached at another URL of CloudWatch.
@@ -31,14 +31,12 @@ impl Endpoint {
     /// The text is no URL, or `http` to anything but a loopback address.
     pub(crate) fn at(self, cloudwatch: &str) -> Result<Self, &'static str> {
         let expected = "expected https://host[:port], or http:// on a loopback address";
-        let url = Url::parse(cloudwatch).map_err(|_| expected)?;
+        let mut url = Url::parse(cloudwatch).map_err(|_| expected)?;
         if !startup::may_carry_secrets(&url) || url.query().is_some() || url.fragment().is_some() {
             return Err(expected);
         }
-        Ok(Self {
-            url: format!("{}{PATH}", url.as_str().trim_end_matches('/')),
-            ..self
-        })
+        url.set_path(&format!("{}{PATH}", url.path().trim_end_matches('/')));
+        Ok(Self { url, ..self })
     }
 }
 
@@ -50,7 +48,7 @@ mod tests {
     fn a_region_has_its_own_and_another_url_replaces_it() {
         let own = Endpoint::of_region("us-east-2").unwrap();
         assert_eq!(
-            own.url,
+            own.url.as_str(),
             "https://monitoring.us-east-2.amazonaws.com/v1/metrics"
         );
         for (url, expected) in [

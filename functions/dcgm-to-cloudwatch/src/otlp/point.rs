@@ -1,73 +1,79 @@
 //! Readings as OTLP's data points.
 
+use super::labels::Labels;
 use super::series::Series;
-use crate::gpu::identity::Gpu;
+use crate::gpu::detail::Newest;
 use crate::gpu::rollup::PeriodReadings;
 
-/// A value of one GPU at one time.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Point<'r> {
+/// The points of one metric and GPU, by rising time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Points<'r> {
     /// What was measured.
     pub(crate) series: Series<'r>,
-    /// The GPU or MIG instance it was measured on.
-    pub(crate) gpu: &'r Gpu,
-    /// Milliseconds since the epoch.
-    pub(crate) at: i64,
-    /// In the series' unit.
-    pub(crate) value: f64,
+    /// What it was measured on.
+    pub(crate) labels: &'r Labels<'r>,
+    readings: Newest<'r>,
+    count: usize,
 }
 
-/// The newest point of each GPU and metric in every interval of `interval_ms`, metric by metric.
+/// The newest point of each GPU and metric in every interval of `interval_ms`, metric by metric. `labels` are
+/// those of the fleet.
 pub(crate) fn points<'r>(
+    labels: &'r [Labels<'r>],
     readings: &PeriodReadings<'r>,
     interval_ms: u32,
-) -> impl Iterator<Item = Point<'r>> + Send + use<'r> {
-    readings.newest(interval_ms).flat_map(|(metric, readings)| {
+) -> impl Iterator<Item = Points<'r>> + Send + use<'r> {
+    let metrics = readings.newest(interval_ms);
+    metrics.flat_map(move |(metric, of_each)| {
         let series = Series::of(metric);
-        readings.map(move |reading| Point {
-            series,
-            gpu: reading.gpu,
-            at: reading.at,
-            value: series.scale.apply(reading.value),
-        })
+        of_each.map(move |readings| Points::new(series, &labels[readings.gpu as usize], readings))
     })
 }
 
-impl<'r> Point<'r> {
-    /// Name and value of each label.
-    pub(crate) fn labels(&self, cluster: &'r str) -> impl Iterator<Item = (&'static str, &'r str)> {
-        let Gpu {
-            instance_id,
-            gpu,
-            gpu_instance,
-        } = self.gpu;
-        [
-            ("cluster", cluster),
-            ("instance_id", instance_id),
-            ("gpu", gpu),
-            ("GPU_I_ID", gpu_instance),
-        ]
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
+impl<'r> Points<'r> {
+    fn new(series: Series<'r>, labels: &'r Labels<'r>, readings: Newest<'r>) -> Self {
+        Self {
+            series,
+            labels,
+            readings,
+            count: readings.iter().count(),
+        }
     }
 
-    /// The bytes that are charged at least: the name, the labels, 8 for the time and 8 for the value.
-    /// <https://aws.amazon.com/cloudwatch/pricing/>
-    pub(crate) fn charged_bytes(&self, cluster: &'r str) -> u64 {
-        let labels = self.labels(cluster);
-        let labels: usize = labels.map(|(name, value)| name.len() + value.len()).sum();
-        (self.series.name.len() + labels + 8 + 8) as u64
+    /// How many they are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Time in milliseconds since the epoch, and value in the series' unit.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, f64)> + use<'r> {
+        let scale = self.series.scale;
+        let readings = self.readings.iter();
+        readings.map(move |(at, value)| (at, scale.apply(value)))
+    }
+
+    /// Parts them: the oldest `count`, and the rest.
+    pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
+        let (first, rest) = self.readings.split_at(count);
+        let count = count.min(self.count);
+        let part = |readings, count| Self {
+            readings,
+            count,
+            ..self
+        };
+        (part(first, count), part(rest, self.count - count))
+    }
+
+    /// The bytes that are charged at least: of each point the name, the labels, 8 for the time and 8 for the
+    /// value. <https://aws.amazon.com/cloudwatch/pricing/>
+    pub(crate) fn charged_bytes(&self) -> u64 {
+        (self.count * (self.series.name.len() + self.labels.text_len + 8 + 8)) as u64
     }
 }
 
-/// Points of one metric that follow each other.
-pub(crate) fn by_metric<'p, 'r>(points: &'p [Point<'r>]) -> impl Iterator<Item = &'p [Point<'r>]> {
-    points.chunk_by(|a, b| a.series.is_same(&b.series))
-}
-
-/// Points of one GPU that follow each other.
-pub(crate) fn by_gpu<'p, 'r>(points: &'p [Point<'r>]) -> impl Iterator<Item = &'p [Point<'r>]> {
-    points.chunk_by(|a, b| std::ptr::eq(a.gpu, b.gpu))
+/// How many points these are together.
+pub(crate) fn count(points: &[Points<'_>]) -> usize {
+    points.iter().map(Points::count).sum()
 }
 
 #[cfg(test)]
@@ -76,7 +82,11 @@ pub(super) mod tests {
 
     use super::*;
     use crate::gpu::metric::{Metric, custom, find};
+    use crate::gpu::reading::Reading;
     use crate::gpu::unit::Unit;
+    use crate::otlp::labels::tests::gpu;
+
+    pub(crate) const ORIGIN: i64 = 1_764_000_000_000;
 
     static METRICS: LazyLock<[Metric; 3]> = LazyLock::new(|| {
         let [utilization, temperature] =
@@ -88,37 +98,27 @@ pub(super) mod tests {
         ]
     });
 
-    /// A point of one of three metrics, the last of which has no unit.
-    pub(crate) fn point(metric: usize, gpu: &Gpu, at: i64, value: f64) -> Point<'_> {
-        Point {
-            series: Series::of(&METRICS[metric]),
-            gpu,
-            at,
-            value,
-        }
+    /// Points of one of three metrics, the last of which has no unit. Times count from [`ORIGIN`].
+    pub(crate) fn points<'r>(
+        metric: usize,
+        labels: &'r Labels<'r>,
+        readings: &'r [Reading],
+    ) -> Points<'r> {
+        let series = Series::of(&METRICS[metric]);
+        Points::new(series, labels, Newest::of(readings, ORIGIN))
     }
 
-    pub(crate) fn gpu(instance_id: &str, gpu: &str, gpu_instance: &str) -> Gpu {
-        Gpu {
-            instance_id: instance_id.to_owned(),
-            gpu: gpu.to_owned(),
-            gpu_instance: gpu_instance.to_owned(),
-        }
+    /// A reading of the GPU that the points are said to be of.
+    pub(crate) fn reading(at: u32, value: f64) -> Reading {
+        Reading { gpu: 0, at, value }
     }
 
     #[test]
-    fn a_point_has_the_labels_that_its_gpu_has() {
-        let whole = gpu("i-0123456789abcdef0", "7", "");
-        let whole = point(0, &whole, 0, 1.0);
-        let expected = [
-            ("cluster", "p5en"),
-            ("instance_id", "i-0123456789abcdef0"),
-            ("gpu", "7"),
-        ];
-        assert_eq!(whole.labels("p5en").collect::<Vec<_>>(), expected);
-        assert_eq!(whole.charged_bytes("p5en"), 20 + 11 + 30 + 4 + 16);
-        let mig = gpu("i-0", "7", "3");
-        let mig = point(0, &mig, 0, 1.0);
-        assert_eq!(mig.labels("p5en").last(), Some(("GPU_I_ID", "3")));
+    fn names_labels_times_and_values_are_charged() {
+        let gpu = gpu("i-0123456789abcdef0", "7", "");
+        let labels = Labels::new("p5en", &gpu);
+        let readings = [reading(0, 1.0), reading(15_000, 1.0)];
+        let points = points(0, &labels, &readings);
+        assert_eq!(points.charged_bytes(), 2 * (20 + 11 + 30 + 4 + 16));
     }
 }

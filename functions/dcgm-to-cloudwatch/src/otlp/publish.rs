@@ -5,11 +5,11 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use tokio::sync::OnceCell;
 
-use super::batch::batches;
+use super::batch::{batches, halves};
 use super::client::{Client, SendError, one_line};
 use super::encode::encode;
 use super::limits::PARALLEL_REQUESTS;
-use super::point::{Point, by_gpu, by_metric};
+use super::point::{Points, count};
 use super::reply::PartialSuccess;
 use crate::error::RunError;
 
@@ -43,12 +43,10 @@ impl Sent {
     }
 
     /// A request of these points, of which some were rejected.
-    fn of(cluster: &str, points: &[Point<'_>], bytes: usize, rejected: u64) -> Self {
-        let charged = by_metric(points)
-            .flat_map(by_gpu)
-            .map(|points| points.len() as u64 * points[0].charged_bytes(cluster));
+    fn of(points: &[Points<'_>], bytes: usize, rejected: u64) -> Self {
+        let charged = points.iter().map(Points::charged_bytes);
         Self {
-            points: points.len() as u64 - rejected,
+            points: count(points) as u64 - rejected,
             requests: 1,
             bytes: bytes as u64,
             refused: rejected,
@@ -58,9 +56,9 @@ impl Sent {
 }
 
 /// What sending would come to, if all points were accepted.
-pub(crate) fn plan<'r>(cluster: &str, points: impl Iterator<Item = Point<'r>>) -> Sent {
-    batches(cluster, points)
-        .map(|batch| Sent::of(cluster, &batch, encode(cluster, &batch).len(), 0))
+pub(crate) fn plan<'r>(points: impl Iterator<Item = Points<'r>>) -> Sent {
+    batches(points)
+        .map(|batch| Sent::of(&batch, encode(&batch).len(), 0))
         .fold(Sent::default(), Sent::merge)
 }
 
@@ -71,36 +69,34 @@ pub(crate) fn plan<'r>(cluster: &str, points: impl Iterator<Item = Point<'r>>) -
 /// is refused, as the reason is another one then.
 pub(crate) fn publish<'a, P>(
     client: &'a Client,
-    cluster: &'a str,
     points: impl Fn() -> P + Send + Sync + 'a,
 ) -> BoxFuture<'a, Result<Sent, RunError>>
 where
-    P: Iterator<Item = Point<'a>> + Send + 'a,
+    P: Iterator<Item = Points<'a>> + Send + 'a,
 {
     async move {
         let sender = Sender {
             client,
-            cluster,
             probes: &|| probes(&points),
             takes_some: OnceCell::new(),
         };
-        sender.send_all(batches(cluster, points())).await
+        sender.send_all(batches(points())).await
     }
     .boxed()
 }
 
 /// Points from all over a period: of every metric and of many GPUs.
-fn probes<'a, P: Iterator<Item = Point<'a>>>(points: impl Fn() -> P) -> Vec<Point<'a>> {
+fn probes<'a, P: Iterator<Item = Points<'a>>>(points: impl Fn() -> P) -> Vec<Points<'a>> {
     let step = points().count().div_ceil(PROBES).max(1);
-    points().step_by(step).collect()
+    let probed = points().step_by(step);
+    probed.map(|points| points.split_at(1).0).collect()
 }
 
 /// Sends the points of one period.
 struct Sender<'a, 's> {
     client: &'a Client,
-    cluster: &'a str,
     /// Makes the points that are tried alone.
-    probes: &'s (dyn Fn() -> Vec<Point<'a>> + Sync),
+    probes: &'s (dyn Fn() -> Vec<Points<'a>> + Sync),
     /// Set once a point was accepted.
     takes_some: OnceCell<()>,
 }
@@ -109,7 +105,7 @@ impl<'a> Sender<'a, '_> {
     /// Sends batches, several at once.
     fn send_all<'s>(
         &'s self,
-        batches: impl Iterator<Item = Vec<Point<'a>>> + Send + 's,
+        batches: impl Iterator<Item = Vec<Points<'a>>> + Send + 's,
     ) -> BoxFuture<'s, Result<Sent, RunError>> {
         stream::iter(batches)
             .map(move |batch| async move { self.send(&batch).await })
@@ -122,7 +118,7 @@ impl<'a> Sender<'a, '_> {
     }
 
     /// Sends points, in halves where they are refused together.
-    fn send<'s>(&'s self, points: &'s [Point<'a>]) -> BoxFuture<'s, Result<Sent, RunError>> {
+    fn send<'s>(&'s self, points: &'s [Points<'a>]) -> BoxFuture<'s, Result<Sent, RunError>> {
         async move {
             let message = match self.try_send(points).await? {
                 Ok(sent) => return Ok(sent),
@@ -131,28 +127,28 @@ impl<'a> Sender<'a, '_> {
             // Halving a request of 1,000 points down to each of them takes 2,000 more.
             let probe = self.takes_some.get_or_try_init(|| self.probe());
             probe.await?;
-            if let [alone] = points {
-                let series = alone.series.name;
+            if count(points) == 1 {
+                let series = points[0].series.name;
                 tracing::warn!(series, error = message, "CloudWatch refuses a point");
                 return Ok(Sent {
                     refused: 1,
                     ..Sent::default()
                 });
             }
-            let (first, second) = points.split_at(points.len() / 2);
-            let first = self.send(first).await?;
-            Ok(first.merge(self.send(second).await?))
+            let [first, second] = halves(points);
+            let first = self.send(&first).await?;
+            Ok(first.merge(self.send(&second).await?))
         }
         .boxed()
     }
 
     /// Sends points together. The inner error is why they are refused.
-    async fn try_send(&self, points: &[Point<'a>]) -> Result<Result<Sent, String>, RunError> {
-        let body = encode(self.cluster, points);
+    async fn try_send(&self, points: &[Points<'a>]) -> Result<Result<Sent, String>, RunError> {
+        let body = encode(points);
         let bytes = body.len();
         match self.client.send(body).await {
             Ok(accepted) => {
-                let sent = count(self.cluster, points, bytes, &accepted);
+                let sent = sent(points, bytes, &accepted);
                 if sent.points > 0 {
                     // It may be set already.
                     let _ = self.takes_some.set(());
@@ -175,17 +171,18 @@ impl<'a> Sender<'a, '_> {
                 Err(message) => refused = Some((probe, message)),
             }
         }
-        let Some((Point { series, gpu, .. }, message)) = refused else {
+        let Some((point, message)) = refused else {
             return Ok(());
         };
+        let Points { series, labels, .. } = point;
         Err(RunError::PublishFailed(
             format!(
                 "CloudWatch's OTLP endpoint refuses each of {} points alone, the last one {} of GPU {} of {}: \
                  {message}; GPU_DETAIL=metrics does without the endpoint",
                 probes.len(),
                 series.name,
-                gpu.gpu,
-                gpu.instance_id,
+                labels.gpu.gpu,
+                labels.gpu.instance_id,
             )
             .into(),
         ))
@@ -193,42 +190,45 @@ impl<'a> Sender<'a, '_> {
 }
 
 /// Points that were rejected from an accepted request are not sent again: they would be rejected again.
-fn count(cluster: &str, points: &[Point<'_>], bytes: usize, accepted: &PartialSuccess) -> Sent {
-    let rejected = accepted.rejected.min(points.len() as u64);
+fn sent(points: &[Points<'_>], bytes: usize, accepted: &PartialSuccess) -> Sent {
+    let rejected = accepted.rejected.min(count(points) as u64);
     if rejected > 0 || !accepted.message.is_empty() {
         let error = one_line(&accepted.message);
         tracing::warn!(
             error,
             "CloudWatch refuses {rejected} of {} points",
-            points.len()
+            count(points)
         );
     }
-    Sent::of(cluster, points, bytes, rejected)
+    Sent::of(points, bytes, rejected)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::otlp::point::tests::{gpu, point};
+    use crate::otlp::labels::Labels;
+    use crate::otlp::labels::tests::gpu;
+    use crate::otlp::point::tests::{points, reading};
 
     #[test]
     fn points_that_are_tried_alone_are_of_every_metric_and_of_the_first_and_last_gpus() {
         let gpus: Vec<_> = (0..100)
             .map(|index| gpu(&format!("i-{index}"), "0", ""))
             .collect();
+        let labels: Vec<_> = gpus.iter().map(|gpu| Labels::new("p5en", gpu)).collect();
+        let readings = &[reading(0, 1.0), reading(1, 2.0)];
         for (count, expected) in [(0, 0), (1, 2), (8, 16), (100, 16)] {
-            let points = || {
-                (0..2).flat_map(|metric| {
-                    gpus[..count]
-                        .iter()
-                        .map(move |gpu| point(metric, gpu, 0, 1.0))
-                })
+            let all = || {
+                let of_metric = |metric| {
+                    let labels = labels[..count].iter();
+                    labels.map(move |labels| points(metric, labels, readings))
+                };
+                (0..2).flat_map(of_metric)
             };
-            let probes = probes(points);
-            assert_eq!(probes.len(), expected, "{count}");
-            let of_second = probes
-                .iter()
-                .filter(|probe| probe.series == point(1, &gpus[0], 0, 1.0).series);
+            let probes = probes(all);
+            assert_eq!(super::count(&probes), expected, "{count}");
+            let second = points(1, &labels[0], readings).series;
+            let of_second = probes.iter().filter(|probe| probe.series == second);
             assert_eq!(of_second.count(), expected / 2, "{count}");
         }
     }

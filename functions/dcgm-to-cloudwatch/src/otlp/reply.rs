@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::protobuf::{Field, fields};
+
 /// Points of an accepted request that were refused all the same, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PartialSuccess {
@@ -88,12 +90,6 @@ fn read_protobuf(body: &[u8]) -> Option<PartialSuccess> {
     Some(read)
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Field<'b> {
-    Number(u64),
-    Bytes(&'b [u8]),
-}
-
 fn text_of(number: u64) -> impl Fn((u64, Field<'_>)) -> Option<String> {
     move |field| match field {
         (at, Field::Bytes(text)) if at == number => {
@@ -101,45 +97,6 @@ fn text_of(number: u64) -> impl Fn((u64, Field<'_>)) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// The fields of a protobuf message; none if it is not one.
-fn fields(mut body: &[u8]) -> Option<Vec<(u64, Field<'_>)>> {
-    let mut fields = Vec::new();
-    while !body.is_empty() {
-        let tag = varint(&mut body)?;
-        let field = match tag & 7 {
-            0 => Field::Number(varint(&mut body)?),
-            1 => Field::Bytes(split(&mut body, 8)?),
-            2 => {
-                let length = usize::try_from(varint(&mut body)?).ok()?;
-                Field::Bytes(split(&mut body, length)?)
-            }
-            5 => Field::Bytes(split(&mut body, 4)?),
-            _ => return None,
-        };
-        fields.push((tag >> 3, field));
-    }
-    Some(fields)
-}
-
-fn varint(body: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = body.split_first()?;
-        *body = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-fn split<'b>(body: &mut &'b [u8], length: usize) -> Option<&'b [u8]> {
-    let (taken, rest) = body.split_at_checked(length)?;
-    *body = rest;
-    Some(taken)
 }
 
 #[cfg(test)]

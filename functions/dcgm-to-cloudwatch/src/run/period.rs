@@ -9,6 +9,7 @@ use crate::due::period::rfc3339;
 use crate::error::RunError;
 use crate::gpu::rollup::{DimensionSet, PeriodReadings};
 use crate::otlp;
+use crate::otlp::labels::Labels;
 use crate::otlp::point::points;
 use crate::otlp::publish::Sent;
 use crate::run::Run;
@@ -63,11 +64,12 @@ impl<'a> Run<'a> {
         let (Some(otlp), Some(client)) = (otlp, &self.function.clients.detail) else {
             return Ok(Sent::default());
         };
-        let points = || points(readings, otlp.interval_ms);
+        let labels = Labels::of_fleet(cluster, readings.fleet);
+        let points = || points(&labels, readings, otlp.interval_ms);
         if self.trigger.dry_run {
-            return Ok(otlp::publish::plan(cluster, points()));
+            return Ok(otlp::publish::plan(points()));
         }
-        otlp::publish::publish(client, cluster, points).await
+        otlp::publish::publish(client, points).await
     }
 
     async fn send(
