@@ -87,9 +87,11 @@ where
 
 /// Points from all over a period: of every metric and of many GPUs.
 fn probes<'a, P: Iterator<Item = Points<'a>>>(points: impl Fn() -> P) -> Vec<Points<'a>> {
-    let step = points().count().div_ceil(PROBES).max(1);
-    let probed = points().step_by(step);
-    probed.map(|points| points.split_at(1).0).collect()
+    let count = points().count();
+    let evenly = points()
+        .enumerate()
+        .filter(|(index, _)| index * PROBES % count < PROBES);
+    evenly.map(|(_, points)| points.split_at(1).0).collect()
 }
 
 /// Sends the points of one period.
