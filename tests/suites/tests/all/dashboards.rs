@@ -232,8 +232,8 @@ impl Reader {
         }
     }
 
-    /// Awaits series, each with a number. What the rules record is not there, as no rules are: `illness` of the
-    /// suite `rehearsal` asks for these.
+    /// Awaits series, each with a number. What the rules record is not there, as no rules are: `alerts` asks
+    /// for these.
     async fn series(&self, query: &str) {
         let path = format!("query?query={}", encoded(query));
         loop {

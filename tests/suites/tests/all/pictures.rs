@@ -224,7 +224,8 @@ async fn assert_cloudwatch(past: &Past, body: &Value, drawn: &[Drawn]) {
             match &row.fields[..] {
                 [search] if search.contains("SEARCH") => expected.extend(of_each_gpu(past).await),
                 [namespace, name, dimensions @ ..] => {
-                    let points = metric(past, namespace, name, dimensions, &row.statistic).await;
+                    let metric = metric_stat(namespace, name, dimensions, &row.statistic);
+                    let [points] = values(past, namespace, &[metric]).await.try_into().unwrap();
                     expected.push((label.to_owned(), points));
                 }
                 fields => panic!("{fields:?}"),
@@ -251,7 +252,7 @@ async fn of_each_gpu(past: &Past) -> Vec<Line> {
         "GPUUtilization",
     ];
     let listed = past.account.aws_metrics(&ask).await.unwrap();
-    let mut lines = Vec::new();
+    let (mut labels, mut metrics) = (Vec::new(), Vec::new());
     for metric_of in listed["Metrics"].as_array().unwrap() {
         let dimension = |name: &str| {
             let all = metric_of["Dimensions"].as_array().unwrap().iter();
@@ -259,29 +260,34 @@ async fn of_each_gpu(past: &Past) -> Vec<Line> {
             Some(named.next()?["Value"].as_str()?.to_owned())
         };
         if let (Some(gpu), Some(node)) = (dimension("GPU"), dimension("InstanceId")) {
+            labels.push(format!("{gpu} {node}"));
             let dimensions = ["GPU", &gpu, "InstanceId", &node].map(str::to_owned);
-            let points = metric(past, namespace, "GPUUtilization", &dimensions, "Average").await;
-            lines.push((format!("{gpu} {node}"), points));
+            metrics.push(metric_stat(
+                namespace,
+                "GPUUtilization",
+                &dimensions,
+                "Average",
+            ));
         }
     }
-    assert_eq!(lines.len(), 48);
-    lines
+    assert_eq!(metrics.len(), 48);
+    zip(labels, values(past, namespace, &metrics).await).collect()
 }
 
-async fn metric(
-    past: &Past,
-    namespace: &str,
-    name: &str,
-    dimensions: &[String],
-    statistic: &str,
-) -> BTreeMap<i64, f64> {
+fn metric_stat(namespace: &str, name: &str, dimensions: &[String], statistic: &str) -> Value {
     let pairs = dimensions.chunks(2);
     let pairs = pairs.map(|pair| json!({"Name": pair[0], "Value": pair[1]}));
     let metric = json!({
         "Namespace": namespace, "MetricName": name, "Dimensions": pairs.collect::<Vec<_>>(),
     });
-    let stat = json!({"Metric": metric, "Period": MINUTE, "Stat": statistic});
-    let queries = json!([{"Id": "m", "MetricStat": stat}]).to_string();
+    json!({"Metric": metric, "Period": MINUTE, "Stat": statistic})
+}
+
+/// The values of metrics of one namespace, in one call.
+async fn values(past: &Past, namespace: &str, metrics: &[Value]) -> Vec<BTreeMap<i64, f64>> {
+    let queries = metrics.iter().enumerate();
+    let queries = queries.map(|(at, stat)| json!({"Id": format!("m{at}"), "MetricStat": stat}));
+    let queries = Value::from_iter(queries).to_string();
     let (from, to) = past.span;
     let (from, to) = (from.to_string(), to.to_string());
     let times = ["--start-time", &from, "--end-time", &to];
@@ -298,7 +304,19 @@ async fn metric(
         }
         false => past.account.aws_metrics(&ask).await,
     };
-    let result = &found.unwrap()["MetricDataResults"][0];
+    let found = found.unwrap();
+    let results = found["MetricDataResults"].as_array().unwrap();
+    let of = |at: usize| {
+        results
+            .iter()
+            .find(|result| result["Id"] == format!("m{at}"))
+    };
+    (0..metrics.len())
+        .map(|at| points(of(at).unwrap()))
+        .collect()
+}
+
+fn points(result: &Value) -> BTreeMap<i64, f64> {
     let times = result["Timestamps"].as_array().unwrap().iter();
     let seconds = |time: &Value| {
         let time = chrono::DateTime::parse_from_rfc3339(time.as_str().unwrap());

@@ -1,7 +1,7 @@
 //! A queue that gets what programs are told of GPUs, as an operator would subscribe one to the topic.
 
-use anyhow::{Context as _, Result};
-use serde_json::Value;
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
 
 use crate::real::ministack::MiniStack;
 
@@ -53,15 +53,23 @@ impl Events {
     /// A message is not of SNS, or holds no JSON; or the CLI's own words.
     pub async fn receive(&self, ministack: &MiniStack) -> Result<Vec<Value>> {
         let answer = sqs(ministack, &self.reception()[1..]).await?;
-        let mut events = Vec::new();
+        let (mut events, mut entries) = (Vec::new(), Vec::new());
         for message in answer["Messages"].as_array().into_iter().flatten() {
             let body: Value = serde_json::from_str(&text(&message["Body"])?)?;
             let event = text(&body["Message"])?;
             events.push(serde_json::from_str(&event).with_context(|| event.clone())?);
-            let handle = text(&message["ReceiptHandle"])?;
-            let delete = ["delete-message", "--queue-url", &self.url];
-            let handle = ["--receipt-handle", &handle];
-            sqs(ministack, &[&delete[..], &handle].concat()).await?;
+            entries.push(
+                json!({"Id": message["MessageId"], "ReceiptHandle": message["ReceiptHandle"]}),
+            );
+        }
+        if !entries.is_empty() {
+            let entries = Value::from(entries).to_string();
+            let delete = ["delete-message-batch", "--queue-url", &self.url];
+            let deleted = sqs(ministack, &[&delete[..], &["--entries", &entries]].concat()).await?;
+            ensure!(
+                deleted["Failed"].as_array().is_none_or(Vec::is_empty),
+                "{deleted}"
+            );
         }
         Ok(events)
     }

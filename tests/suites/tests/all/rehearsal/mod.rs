@@ -10,7 +10,6 @@
     reason = "helpers of tests, where a panic is the failure"
 )]
 
-mod illness;
 mod nodes;
 mod otlp;
 mod people_and_dashboards;

@@ -3,6 +3,11 @@
 //!
 //! Time runs ten times as fast: so much shorter are all durations of rules and definition.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, where a panic is the failure"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -27,7 +32,7 @@ use tokio::time::sleep;
 const WARM_UP: Duration = Duration::from_secs(60);
 /// How long anything is waited for; only a failure takes so long.
 const LIMIT: Duration = Duration::from_secs(180);
-/// Three minutes, in which whatever else is wrong would be told.
+/// Three minutes after the last finding, in which whatever else is wrong would be told.
 const MORE: Duration = Duration::from_secs(18);
 
 /// What befalls a GPU, and what a program is told of it.
@@ -182,7 +187,7 @@ impl Ward {
         })
     }
 
-    /// Reads the queue until as many findings are told in a state, and a while longer.
+    /// Reads the queue until as many findings are told in a state.
     async fn listen(&mut self, state: &str, findings: usize) -> Result<()> {
         let began = Instant::now();
         while self.told.get(state).map_or(0, BTreeMap::len) < findings {
@@ -190,15 +195,22 @@ impl Ward {
             ensure!(began.elapsed() < LIMIT, "not all {state}: {}", told());
             self.receive().await?;
         }
-        let more = Instant::now();
-        while more.elapsed() < MORE {
-            self.receive().await?;
-        }
         Ok(())
     }
 
-    async fn receive(&mut self) -> Result<()> {
-        for event in self.events.receive(&self.ministack).await? {
+    /// Reads the queue until it is empty, and for a while after the last finding in a state.
+    async fn listen_on(&mut self, state: &str) -> Result<()> {
+        let last = self.told[state].values().flatten().max().copied();
+        let until = last.context("findings")? + MORE;
+        while self.receive().await? > 0 || self.began.elapsed() < until {}
+        Ok(())
+    }
+
+    /// How many events have arrived.
+    async fn receive(&mut self) -> Result<usize> {
+        let events = self.events.receive(&self.ministack).await?;
+        let count = events.len();
+        for event in events {
             ensure!(event["cluster"] == CLUSTER, "{event}");
             let names = ["instanceId", "gpu", "uuid", "reason", "severity", "action"];
             let finding = names.map(|name| event[name].as_str().unwrap_or_default().to_owned());
@@ -206,7 +218,7 @@ impl Ward {
             let times = self.told.entry(state).or_default();
             times.entry(finding).or_default().push(self.began.elapsed());
         }
-        Ok(())
+        Ok(count)
     }
 
     fn findings(&self) -> BTreeSet<Finding> {
@@ -273,6 +285,8 @@ async fn every_illness_is_told_once_and_so_is_its_end() -> Result<()> {
     let began = ward.began.elapsed();
     let findings = ward.findings();
     ward.listen("firing", findings.len()).await?;
+    is_published(&ward).await?;
+    ward.listen_on("firing").await?;
     let firing = ward.told["firing"].clone();
     assert_eq!(firing.keys().cloned().collect::<BTreeSet<_>>(), findings);
     assert!(firing.values().all(|times| times.len() == 1), "{firing:#?}");
@@ -282,12 +296,12 @@ async fn every_illness_is_told_once_and_so_is_its_end() -> Result<()> {
         findings.len(),
         (slowest - began).as_secs_f64() * f64::from(SPEED) / 60.0
     );
-    is_published(&ward).await?;
 
     for node in &ward.nodes {
         node.reboot();
     }
     ward.listen("resolved", findings.len()).await?;
+    ward.listen_on("resolved").await?;
     let resolved = ward.told["resolved"].keys().cloned();
     assert_eq!(resolved.collect::<BTreeSet<_>>(), findings);
     assert_eq!(ward.told["firing"], firing, "nothing is told again");
