@@ -186,7 +186,7 @@ def promtool(program, *arguments):
         )
     except FileNotFoundError:
         raise ValueError(f"{program} is missing: `make tools` puts it into .venv/bin") from None
-    sys.stdout.write(run.stdout)
+    print(run.stdout, end="", flush=True)
     if run.returncode != 0:
         raise ValueError(f"promtool {arguments[0]} rules failed, see above")
 

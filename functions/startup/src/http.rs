@@ -25,7 +25,7 @@ pub fn http_client() -> ClientBuilder {
     let builder = Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(Policy::none())
-        // reqwest retries over HTTP/2 alone, which is not built in, but copies each request for it.
+        // By default reqwest copies each request for retries that only HTTP/2 has, which is not built in.
         .retry(reqwest::retry::never())
         .no_proxy();
     let has_own_roots = OWN_ROOTS

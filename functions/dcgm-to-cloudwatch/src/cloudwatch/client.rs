@@ -16,7 +16,7 @@ use super::gzip::Packer;
 /// The SDK's own default for `AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES`.
 const MIN_BYTES: u32 = 10_240;
 
-/// Of gzip. Level 1 makes the bodies a fifth larger, and takes a fifteenth less of a run's processor time.
+/// gzip's level. Level 1 makes the bodies a fifth larger, and takes a fifteenth less of a run's processor time.
 const LEVEL: u32 = 2;
 
 /// A client of CloudWatch.

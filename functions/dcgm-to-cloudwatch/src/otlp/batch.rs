@@ -4,7 +4,8 @@ use super::encode::{METRIC_BYTES, REQUEST_BYTES, point_len};
 use super::limits::{MAX_BYTES, MAX_POINTS};
 use super::point::{Points, count};
 
-/// Points in the order given, as many to a request as fit. Of a few kilobytes each, one always fits.
+/// Points in the order given, as many to a request as fit. A point has a few kilobytes at most, so one always
+/// fits.
 pub(crate) fn batches<'r>(
     mut points: impl Iterator<Item = Points<'r>>,
 ) -> impl Iterator<Item = Vec<Points<'r>>> {
@@ -57,10 +58,10 @@ mod tests {
     use crate::otlp::point::tests::{points, reading};
 
     /// Metric, GPU, time and value of each point.
-    fn flat<'r>(points: &[Points<'r>]) -> Vec<(&'r str, &'r str, i64, f64)> {
+    fn flat<'r>(points: &[Points<'r>]) -> Vec<(&'r str, *const Labels<'r>, i64, f64)> {
         let flat = points.iter().flat_map(|points| {
             let of = points.series.name;
-            let gpu = &*points.labels.gpu.instance_id;
+            let gpu = std::ptr::from_ref(points.labels);
             points.iter().map(move |(at, value)| (of, gpu, at, value))
         });
         flat.collect()

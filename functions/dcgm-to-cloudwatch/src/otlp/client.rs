@@ -26,7 +26,7 @@ const CONTENT_TYPE: (&str, &str) = ("content-type", "application/x-protobuf");
 /// ADOT's exporter leaves this header unsigned, and compressed bodies fail there.
 const CONTENT_ENCODING: (&str, &str) = ("content-encoding", "gzip");
 
-/// Of gzip. Level 2 makes the bodies a fifth smaller, and takes a tenth more of a run's processor time.
+/// gzip's level. Level 2 makes the bodies a fifth smaller, and takes a tenth more of a run's processor time.
 const LEVEL: u32 = 1;
 
 /// A client of one OTLP endpoint.
@@ -79,7 +79,7 @@ impl Client {
         let packed = match &self.packer {
             Some(packer) => {
                 let packed = packer.pack(&body);
-                // Ten times as large, while others wait for their answers.
+                // It is ten times as large as what is sent, and need not wait for the answer.
                 drop(body);
                 packed.map_err(|error| failed(&error.to_string()))?
             }

@@ -110,7 +110,7 @@ mod tests {
     use crate::gpu::reading::Reading;
     use crate::otlp::labels::tests::gpu;
     use crate::otlp::labels::{Labels, labels};
-    use crate::otlp::point::tests::{ORIGIN, points, reading};
+    use crate::otlp::point::tests::{points, points_since, reading};
 
     /// Name, unit, labels, nanoseconds, value.
     type Decoded = (String, String, Vec<(String, String)>, u64, f64);
@@ -150,9 +150,9 @@ mod tests {
         points
     }
 
-    fn expected(points: &[Points<'_>]) -> Vec<Decoded> {
+    fn expected(cluster: &str, points: &[Points<'_>]) -> Vec<Decoded> {
         let decoded = points.iter().flat_map(|points| {
-            let labels = labels("p5en", points.labels.gpu);
+            let labels = labels(cluster, points.labels.gpu);
             let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
             let labels: Vec<_> = labels.collect();
             let Series { name, unit, .. } = points.series;
@@ -180,7 +180,7 @@ mod tests {
             "DCGM_FI_DEV_GPU_TEMP".to_owned(),
             "Cel".to_owned(),
             labels.to_vec(),
-            (ORIGIN + 15_123) as u64 * 1_000_000,
+            1_764_000_015_123_000_000,
             41.5,
         );
         assert_eq!(decode(&body), [expected]);
@@ -209,12 +209,12 @@ mod tests {
         prop::collection::vec(gpu, 1..4)
     }
 
+    /// By rising time.
     fn readings() -> impl Strategy<Value = Vec<Reading>> {
-        let values =
-            prop::collection::vec(any::<f64>().prop_filter("a number", |v| !v.is_nan()), 1..6);
-        values.prop_map(|values| {
-            (0..)
-                .zip(values)
+        let value = any::<f64>().prop_filter("a number", |value| !value.is_nan());
+        prop::collection::btree_map(any::<u32>(), value, 1..6).prop_map(|values| {
+            values
+                .into_iter()
                 .map(|(at, value)| reading(at, value))
                 .collect()
         })
@@ -223,14 +223,16 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_back_and_within_the_bound(
+            cluster in "[A-Za-z0-9-]{1,200}",
             gpus in gpus(),
+            origin in 0i64..4_000_000_000_000,
             samples in prop::collection::vec((0usize..3, 0usize..4, readings()), 0..60),
         ) {
-            let labels: Vec<_> = gpus.iter().map(|gpu| Labels::new("p5en", gpu)).collect();
-            let points: Vec<_> = samples
-                .iter()
-                .map(|(metric, of, readings)| points(*metric, &labels[of % gpus.len()], readings))
-                .collect();
+            let labels: Vec<_> = gpus.iter().map(|gpu| Labels::new(&cluster, gpu)).collect();
+            let points = samples.iter().map(|(metric, of, readings)| {
+                points_since(origin, *metric, &labels[of % gpus.len()], readings)
+            });
+            let points: Vec<_> = points.collect();
             let body = encode(&points);
             prop_assert_eq!(body.len(), body.capacity());
             let lengths = points.iter().map(|points| points.count() * point_len(points));
@@ -238,7 +240,7 @@ mod tests {
             let metrics = points.chunk_by(|a, b| a.series.is_same(&b.series));
             let metrics = metrics.map(|points| METRIC_BYTES + points[0].series.name.len());
             prop_assert!(body.len() <= REQUEST_BYTES + metrics.sum::<usize>() + points_len);
-            prop_assert_eq!(decode(&body), expected(&points));
+            prop_assert_eq!(decode(&body), expected(&cluster, &points));
         }
     }
 }

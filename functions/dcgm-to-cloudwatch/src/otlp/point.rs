@@ -64,6 +64,16 @@ impl<'r> Points<'r> {
         (part(first, count), part(rest, self.count - count))
     }
 
+    /// Each of them alone.
+    pub(crate) fn alone(self) -> impl Iterator<Item = Self> {
+        let mut rest = self;
+        std::iter::from_fn(move || {
+            let (first, others) = rest.split_at(1);
+            rest = others;
+            (first.count > 0).then_some(first)
+        })
+    }
+
     /// The bytes that are charged at least: of each point the name, the labels, 8 for the time and 8 for the
     /// value. <https://aws.amazon.com/cloudwatch/pricing/>
     pub(crate) fn charged_bytes(&self) -> u64 {
@@ -104,8 +114,18 @@ pub(super) mod tests {
         labels: &'r Labels<'r>,
         readings: &'r [Reading],
     ) -> Points<'r> {
+        points_since(ORIGIN, metric, labels, readings)
+    }
+
+    /// The same, whose times count from `origin`.
+    pub(crate) fn points_since<'r>(
+        origin: i64,
+        metric: usize,
+        labels: &'r Labels<'r>,
+        readings: &'r [Reading],
+    ) -> Points<'r> {
         let series = Series::of(&METRICS[metric]);
-        Points::new(series, labels, Newest::of(readings, ORIGIN))
+        Points::new(series, labels, Newest::of(readings, origin))
     }
 
     /// A reading of the GPU that the points are said to be of.

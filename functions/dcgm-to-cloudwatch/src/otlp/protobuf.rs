@@ -30,7 +30,7 @@ pub(super) fn text(out: &mut Vec<u8>, field: u8, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// A field of 64 bits, in the order of a little-endian machine.
+/// A field of 64 bits, given as its little-endian bytes.
 pub(super) fn fixed64(out: &mut Vec<u8>, field: u8, bytes: [u8; 8]) {
     tag(out, field, FIXED_64);
     out.extend_from_slice(&bytes);

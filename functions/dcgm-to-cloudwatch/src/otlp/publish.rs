@@ -85,13 +85,11 @@ where
     .boxed()
 }
 
-/// Points from all over a period: of every metric and of many GPUs.
+/// Points from all over a period: of every metric, of many GPUs and times.
 fn probes<'a, P: Iterator<Item = Points<'a>>>(points: impl Fn() -> P) -> Vec<Points<'a>> {
-    let count = points().count();
-    let evenly = points()
-        .enumerate()
-        .filter(|(index, _)| index * PROBES % count < PROBES);
-    evenly.map(|(_, points)| points.split_at(1).0).collect()
+    let alone = || points().flat_map(Points::alone);
+    let step = alone().count().div_ceil(PROBES).max(1);
+    alone().step_by(step).collect()
 }
 
 /// Sends the points of one period.
@@ -210,7 +208,7 @@ mod tests {
     use super::*;
     use crate::otlp::labels::Labels;
     use crate::otlp::labels::tests::gpu;
-    use crate::otlp::point::tests::{points, reading};
+    use crate::otlp::point::tests::{ORIGIN, points, reading};
 
     #[test]
     fn points_that_are_tried_alone_are_of_every_metric_and_of_the_first_and_last_gpus() {
@@ -218,7 +216,7 @@ mod tests {
             .map(|index| gpu(&format!("i-{index}"), "0", ""))
             .collect();
         let labels: Vec<_> = gpus.iter().map(|gpu| Labels::new("p5en", gpu)).collect();
-        let readings = &[reading(0, 1.0), reading(1, 2.0)];
+        let readings = &[reading(0, 1.0)];
         for (count, expected) in [(0, 0), (1, 2), (8, 16), (100, 16)] {
             let all = || {
                 let of_metric = |metric| {
@@ -233,5 +231,16 @@ mod tests {
             let of_second = probes.iter().filter(|probe| probe.series == second);
             assert_eq!(of_second.count(), expected / 2, "{count}");
         }
+    }
+
+    #[test]
+    fn points_that_are_tried_alone_are_of_early_and_of_late_times() {
+        let gpu = gpu("i-0", "0", "");
+        let labels = Labels::new("p5en", &gpu);
+        let readings: Vec<_> = (0..100).map(|at| reading(at, 1.0)).collect();
+        let probes = probes(|| std::iter::once(points(0, &labels, &readings)));
+        let times = probes.iter().flat_map(Points::iter);
+        let times: Vec<i64> = times.map(|(at, _)| at - ORIGIN).collect();
+        assert_eq!(times, (0..100).step_by(7).collect::<Vec<_>>());
     }
 }
